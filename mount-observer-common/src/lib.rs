@@ -1,0 +1,28 @@
+//! What crosses the boundary between the eBPF programs and the daemon: map keys and values, ring
+//! buffer records, iterator rows, and the names of the values injected at load time.
+//!
+//! Every type is `repr(C)` with explicit padding, because the verifier lets a privileged program
+//! copy uninitialised stack: hidden padding would become part of a hash key.
+//! Nothing here decides anything.
+
+#![no_std]
+
+mod buckets;
+mod in_flight;
+mod offsets;
+mod record;
+mod rows;
+mod syscalls;
+mod totals;
+mod wire;
+
+pub use buckets::{BUCKETS, bucket_of, bucket_upper_bound_ns};
+pub use in_flight::InFlight;
+pub use offsets::{ABSENT, FieldPath, OFFSETS};
+pub use record::{PATH_MAX_BYTES, PathRecord, Record, RecordKind};
+pub use rows::{HolderRow, QueuedRow, RowKind, STACK_DEPTH, TaskRow};
+pub use syscalls::{PathArguments, SYSCALL_OPS_MAX, SyscallOp};
+pub use totals::{Op, TotalsKey, TotalsValue};
+
+/// Bytes of a task's `comm` (`TASK_COMM_LEN`, `include/linux/sched.h`), NUL-padded.
+pub const COMM_BYTES: usize = 16;

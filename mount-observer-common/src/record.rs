@@ -1,0 +1,100 @@
+//! What the ring buffer carries: one record per failure that matters, per slow end, and per edge.
+
+use crate::{COMM_BYTES, wire::wire};
+
+/// Longest path copied with a failed path syscall, its NUL included; longer ones are cut.
+pub const PATH_MAX_BYTES: usize = 256;
+
+/// What a [`Record`] reports.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    /// A FUSE request ended with a connection-class errno.
+    RequestFailed = 1,
+    /// A FUSE request took longer than the slow threshold.
+    RequestSlow = 2,
+    /// A path syscall failed with a connection-class errno: a [`PathRecord`].
+    PathFailed = 3,
+    /// A statx-family syscall took longer than the slow threshold: a [`PathRecord`].
+    PathSlow = 4,
+    /// A known FUSE server's process is exiting; its descriptors close right after.
+    ServerExit = 5,
+}
+
+impl RecordKind {
+    /// The kind a wire number stands for.
+    pub const fn from_wire(kind: u32) -> Option<Self> {
+        match kind {
+            1 => Some(Self::RequestFailed),
+            2 => Some(Self::RequestSlow),
+            3 => Some(Self::PathFailed),
+            4 => Some(Self::PathSlow),
+            5 => Some(Self::ServerExit),
+            _ => None,
+        }
+    }
+}
+
+/// The fixed part of every record, and the whole of those without a path.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "decode",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::KnownLayout,
+        zerocopy::Immutable
+    )
+)]
+pub struct Record {
+    /// [`RecordKind`] as a number.
+    pub kind: u32,
+    /// Operation, as [`crate::Op`] encodes it; 0 for a server's exit.
+    pub op: u32,
+    /// `CLOCK_MONOTONIC`, ns, when the record was made.
+    pub time_ns: u64,
+    /// Nanoseconds from send to end; 0 where only the end is seen.
+    pub latency_ns: u64,
+    /// cgroup v2 id of the current task; for FUSE ends that is the server's or the aborter's.
+    pub cgroup_id: u64,
+    /// `s_dev` of the superblock; 0 when the kernel side could not tell.
+    pub dev: u32,
+    /// Positive errno; 0 for a success. For a server's exit: the raw wait status (`task.exit_code`).
+    pub errno: u32,
+    /// The caller's process (for an exit: the server's).
+    pub tgid: u32,
+    /// The caller's thread.
+    pub tid: u32,
+    /// Records of the same superblock and errno that the rate limit held back since the last one.
+    pub suppressed: u32,
+    /// Inode number of the caller's mount namespace; 0 when not read.
+    pub mnt_ns: u32,
+    /// The caller's name.
+    pub comm: [u8; COMM_BYTES],
+}
+wire!(Record, 72);
+
+/// A record about a path syscall.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "decode",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::KnownLayout,
+        zerocopy::Immutable
+    )
+)]
+pub struct PathRecord {
+    /// The fixed part; its `dev` is 0 when the path must be attributed in user space.
+    pub record: Record,
+    /// Directory descriptor the path is relative to (`AT_FDCWD` is -100).
+    pub dfd: i32,
+    /// Bytes of `path` in use, without the NUL; [`PATH_MAX_BYTES`] - 1 when it was cut.
+    pub path_len: u32,
+    /// The path as the caller gave it, read at exit: at entry its page may not be present.
+    pub path: [u8; PATH_MAX_BYTES],
+}
+wire!(PathRecord, 336);

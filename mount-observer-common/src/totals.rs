@@ -1,0 +1,118 @@
+//! Counters and latency histograms kept in the kernel: exact under any load.
+
+use crate::{BUCKETS, wire::wire};
+
+/// An operation: a FUSE opcode or a path syscall, in one number space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Op {
+    /// `enum fuse_opcode`.
+    Fuse(u16),
+    /// One of [`crate::SyscallOp`].
+    Syscall(u16),
+}
+
+impl Op {
+    /// Set in the wire number of a syscall. FUSE opcodes stay below it, `CUSE_INIT` (4096) too.
+    const SYSCALL: u16 = 0x8000;
+
+    /// The wire number of a FUSE opcode.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call would cost an eBPF stack frame per request"
+    )]
+    #[expect(
+        clippy::as_conversions,
+        reason = "opcodes are below 4097; TryFrom has a panic path"
+    )]
+    pub const fn wire_of_opcode(opcode: u32) -> u16 {
+        (opcode & 0x7fff) as u16
+    }
+
+    /// The wire number.
+    pub const fn to_wire(self) -> u16 {
+        match self {
+            Self::Fuse(opcode) => opcode & !Self::SYSCALL,
+            Self::Syscall(number) => number | Self::SYSCALL,
+        }
+    }
+
+    /// The operation a wire number stands for.
+    pub const fn from_wire(wire: u16) -> Self {
+        if wire & Self::SYSCALL == 0 {
+            Self::Fuse(wire)
+        } else {
+            Self::Syscall(wire & 0x7fff)
+        }
+    }
+}
+
+/// Key of the per-CPU hash `TOTALS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(
+    feature = "decode",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::KnownLayout,
+        zerocopy::Immutable
+    )
+)]
+pub struct TotalsKey {
+    /// `s_dev`; 0 for failures the kernel side could not attribute.
+    pub dev: u32,
+    /// [`Op::to_wire`].
+    pub op: u16,
+    /// Positive errno; 0 for a success.
+    pub errno: u16,
+}
+wire!(TotalsKey, 8);
+
+/// Value of the per-CPU hash `TOTALS`, since attach.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "decode",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::KnownLayout,
+        zerocopy::Immutable
+    )
+)]
+pub struct TotalsValue {
+    /// Operations ended.
+    pub count: u64,
+    /// Sum of latencies in ns, of the operations whose start was seen.
+    pub sum_ns: u64,
+    /// `CLOCK_MONOTONIC`, ns, of the last end.
+    pub last_ns: u64,
+    /// Operations by latency ([`crate::bucket_of`]), of those whose start was seen.
+    pub buckets: [u32; BUCKETS],
+}
+wire!(TotalsValue, 136);
+
+impl TotalsValue {
+    /// Nothing counted.
+    pub const ZERO: Self = Self {
+        count: 0,
+        sum_ns: 0,
+        last_ns: 0,
+        buckets: [0; BUCKETS],
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_survives_the_wire() {
+        for number in [0, 1, 52, 4096, 0x7fff] {
+            for op in [Op::Fuse(number), Op::Syscall(number)] {
+                assert_eq!(Op::from_wire(op.to_wire()), op);
+            }
+        }
+    }
+}
