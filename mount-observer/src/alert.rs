@@ -1,0 +1,152 @@
+//! What an alert is. Its life (pending, firing, resolved) is kept by the observer.
+
+use serde::Serialize;
+
+use crate::{
+    superblock::SuperblockId,
+    time::{Mono, Wall},
+};
+
+/// The state of a superblock: one at a time, the worst wins (the later variant).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Nothing wrong is known, and we can see.
+    Ok,
+    /// We are blind there. Never shown as ok.
+    Unknown,
+    /// Answers take longer than `slow_p99`.
+    Slow,
+    /// A storm of connection-class errno while the connection lives.
+    Erroring,
+    /// Some request is overdue while others complete.
+    Stuck,
+    /// Requests are overdue and nothing completes, or the server is stopped.
+    Hung,
+    /// The connection is gone.
+    Dead,
+}
+
+impl State {
+    /// Every state, mildest first.
+    pub const ALL: [Self; 7] = [
+        Self::Ok,
+        Self::Unknown,
+        Self::Slow,
+        Self::Erroring,
+        Self::Stuck,
+        Self::Hung,
+        Self::Dead,
+    ];
+
+    /// The name in metrics, JSON and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Unknown => "unknown",
+            Self::Slow => "slow",
+            Self::Erroring => "erroring",
+            Self::Stuck => "stuck",
+            Self::Hung => "hung",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// How much an alert asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Somebody should look.
+    Warning,
+    /// Somebody must act.
+    Critical,
+}
+
+/// Why an alert ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resolution {
+    /// The condition stayed away for `clear_after`.
+    Recovered,
+    /// The last mount of the superblock is gone.
+    Unmounted,
+    /// Another superblock took its device number.
+    Replaced,
+    /// A worse condition of the same superblock took over.
+    Superseded,
+    /// We no longer see well enough to tell.
+    Blind,
+}
+
+/// What an alert changed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "to")]
+pub enum Change {
+    /// It fires; again with another severity when that rises.
+    Firing,
+    /// It ended.
+    Resolved {
+        /// Why.
+        why: Resolution,
+    },
+}
+
+/// One line for the log, one message for a sink.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Transition {
+    /// What changed.
+    #[serde(flatten)]
+    pub change: Change,
+    /// The kind of alert is the state it reports.
+    pub kind: State,
+    /// How much it asks for.
+    pub severity: Severity,
+    /// The superblock.
+    pub superblock: SuperblockId,
+    /// Filesystem type.
+    pub fstype: String,
+    /// mountinfo's source field, lossily as text.
+    pub device: String,
+    /// The shortest mount point in the observer's namespace, else in another, lossily as text.
+    pub mountpoint: String,
+    /// When the condition began: first evidence, not first alert.
+    #[serde(skip)]
+    pub since: Mono,
+    /// The same on the wall clock, ns since the epoch.
+    pub since_unix_ns: Wall,
+    /// How long the condition has lasted, ns.
+    pub age_ns: u64,
+    /// One sentence: what is wrong.
+    pub reason: String,
+    /// Facts behind it.
+    pub evidence: Vec<String>,
+    /// Blocked or failing processes, worst first, bounded.
+    pub victims: Vec<Victim>,
+    /// All of them, where `victims` was cut.
+    pub victims_total: u64,
+    /// What to do about it.
+    pub advice: String,
+}
+
+/// A process that waits on, or fails at, a superblock.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Victim {
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Its name.
+    pub comm: String,
+    /// What it waits for or failed at: `LOOKUP`, `newfstatat`, or a kernel wait function.
+    pub operation: Option<String>,
+    /// How long it has waited, ns; `None` when it does not wait or nobody knows.
+    pub age_ns: Option<u64>,
+    /// What its last failure was.
+    pub errno: Option<String>,
+    /// The path it gave, where that was seen, lossily as text.
+    pub path: Option<String>,
+    /// `attribution=path` where the superblock was found by its path only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attribution: Option<&'static str>,
+}

@@ -1,0 +1,234 @@
+//! Every setting, with its default. Parsing is strict: an unknown key is an error.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The configuration file. Everything has a default; an empty file is a valid one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The HTTP listener.
+    pub web: Web,
+    /// What is logged, and how.
+    pub log: Log,
+    /// What is attached to the kernel.
+    pub probes: Probes,
+    /// Which mounts are observed.
+    pub scope: Scope,
+    /// When something is wrong.
+    pub detect: Detect,
+    /// How much is exported.
+    pub metrics: Metrics,
+}
+
+/// `[web]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Web {
+    /// Address and port of `/metrics`, the API and the probes; loopback unless told otherwise.
+    pub listen_address: String,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Least severe level shown.
+    pub level: LogLevel,
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Least severe level of the eBPF programs' own messages; `off` compiles them out.
+    pub bpf: BpfLogLevel,
+}
+
+/// A log level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What ended the program, or an alert that fires as critical.
+    Error,
+    /// What somebody should look at.
+    Warn,
+    /// One line per change of state.
+    #[default]
+    Info,
+    /// Scans, probes, decisions.
+    Debug,
+    /// Every event.
+    Trace,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Journald fields when systemd started us, else text.
+    #[default]
+    Auto,
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Level of the eBPF programs' own messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BpfLogLevel {
+    /// None: the programs contain no logging at all.
+    #[default]
+    Off,
+    /// Failures of helpers.
+    Warn,
+    /// Every event: costs microseconds each.
+    Debug,
+}
+
+/// `[probes]`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Probes {
+    /// How path syscalls are observed.
+    pub statx: StatxMode,
+}
+
+/// How path syscalls are observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StatxMode {
+    /// `full` where it is cheap (fentry or kprobes), `errors` where only syscall tracepoints are allowed.
+    #[default]
+    Auto,
+    /// Errno and latency of every call.
+    Full,
+    /// Connection-class failures only.
+    Errors,
+    /// Nothing: costs nothing outside FUSE.
+    Off,
+}
+
+/// `[scope]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scope {
+    /// Filesystem types observed; `*` matches any characters.
+    pub include_fstypes: Vec<String>,
+    /// Filesystem types left out, even if included.
+    pub exclude_fstypes: Vec<String>,
+    /// Mount points observed whatever their type.
+    pub include_mount_points: Vec<String>,
+    /// Mount points left out.
+    pub exclude_mount_points: Vec<String>,
+    /// Sources (mountinfo's tenth field) observed whatever their type.
+    pub include_sources: Vec<String>,
+    /// Sources left out.
+    pub exclude_sources: Vec<String>,
+    /// Whether local block filesystems (ext4, xfs, btrfs, ...) are observed too.
+    pub local_filesystems: bool,
+}
+
+/// `[detect]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Detect {
+    /// Age at which a request in flight is overdue: hung or stuck, a warning.
+    #[serde(with = "humantime_serde")]
+    pub hung_after: Duration,
+    /// Age at which that is critical.
+    #[serde(with = "humantime_serde")]
+    pub hung_critical_after: Duration,
+    /// The same for requests that wait by design (SETLKW, POLL, IOCTL, INIT); `0s` turns it off.
+    #[serde(with = "humantime_serde")]
+    pub blocking_after: Duration,
+    /// Connection-class failures within `storm_window` that make a storm.
+    pub storm_errors: u64,
+    /// Sliding window of the storm.
+    #[serde(with = "humantime_serde")]
+    pub storm_window: Duration,
+    /// 99th percentile latency over `slow_window` above which a superblock is slow.
+    #[serde(with = "humantime_serde")]
+    pub slow_p99: Duration,
+    /// Sliding window of the percentile.
+    #[serde(with = "humantime_serde")]
+    pub slow_window: Duration,
+    /// Samples in the window below which the percentile says nothing.
+    pub slow_min_samples: u64,
+    /// How long a condition must stay away before its alert is resolved.
+    #[serde(with = "humantime_serde")]
+    pub clear_after: Duration,
+}
+
+/// `[metrics]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Superblocks with series of their own; unhealthy ones first, then the busiest, the rest folded.
+    pub max_superblocks: usize,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self {
+            listen_address: "127.0.0.1:9967".to_owned(),
+        }
+    }
+}
+
+impl Default for Scope {
+    fn default() -> Self {
+        let own = |list: &[&str]| list.iter().map(|&s| s.to_owned()).collect();
+        Self {
+            include_fstypes: own(&[
+                "fuse",
+                "fuse.*",
+                "fuseblk",
+                "nfs",
+                "nfs4",
+                "cifs",
+                "smb3",
+                "ceph",
+                "9p",
+                "virtiofs",
+                "afs",
+                "glusterfs",
+            ]),
+            exclude_fstypes: own(&[
+                "fuse.lxcfs",
+                "fuse.portal",
+                "fuse.gvfsd-fuse",
+                "fuse.gvfs-fuse-daemon",
+                "fuse.snapfuse",
+            ]),
+            include_mount_points: Vec::new(),
+            exclude_mount_points: Vec::new(),
+            include_sources: Vec::new(),
+            exclude_sources: Vec::new(),
+            local_filesystems: false,
+        }
+    }
+}
+
+impl Default for Detect {
+    fn default() -> Self {
+        Self {
+            hung_after: Duration::from_secs(5),
+            hung_critical_after: Duration::from_secs(30),
+            blocking_after: Duration::ZERO,
+            storm_errors: 5,
+            storm_window: Duration::from_secs(10),
+            slow_p99: Duration::from_secs(2),
+            slow_window: Duration::from_mins(1),
+            slow_min_samples: 10,
+            clear_after: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            max_superblocks: 64,
+        }
+    }
+}

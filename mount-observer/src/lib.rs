@@ -1,0 +1,16 @@
+//! Sees dead, hung and slow mounts from inside the kernel, without ever touching one.
+//!
+//! The pure part decides everything: it decodes what the kernel side recorded, attributes it to
+//! superblocks, detects, and keeps alerts. It reads no clock, file, environment or random source,
+//! and builds without the `daemon` feature. The shell (`daemon`) only moves data in and out.
+
+#![deny(unsafe_code)]
+
+pub mod alert;
+pub mod config;
+pub mod errno;
+pub mod input;
+pub mod operation;
+pub mod snapshot;
+pub mod superblock;
+pub mod time;

@@ -1,0 +1,243 @@
+//! What is known at one tick: immutable, complete, and what every view renders.
+//!
+//! The serialised form is the documented body of `/api/v1/snapshot` and of `status --json`.
+
+use mount_observer_common::BUCKETS;
+use serde::Serialize;
+
+use crate::{
+    alert::{Severity, State, Victim},
+    errno::Errno,
+    operation::Operation,
+    superblock::{Dev, SuperblockId},
+    time::{Mono, Wall},
+};
+
+/// Everything known at one tick.
+#[derive(Clone, Debug, Serialize)]
+pub struct Snapshot {
+    /// When, ns since the epoch.
+    pub taken_unix_ns: Wall,
+    /// When, on the monotonic clock.
+    #[serde(skip)]
+    pub taken: Mono,
+    /// Superblocks in scope, worst first, then by device.
+    pub superblocks: Vec<Superblock>,
+    /// Mounts seen, in and out of scope, in all namespaces.
+    pub mounts_seen: u64,
+    /// Superblocks out of scope.
+    pub superblocks_out_of_scope: u64,
+    /// Failures that belong to a superblock we could not name.
+    pub unattributed: Vec<OperationCount>,
+    /// What the observer knows about itself.
+    pub observer: ObserverHealth,
+}
+
+/// One superblock in scope.
+#[derive(Clone, Debug, Serialize)]
+pub struct Superblock {
+    /// Identity.
+    pub id: SuperblockId,
+    /// Filesystem type (`fuse.sshfs`).
+    pub fstype: String,
+    /// mountinfo's source field.
+    pub device: String,
+    /// The mount point used as a label: the shortest in the observer's namespace, else in another.
+    pub mountpoint: String,
+    /// Every mount of it.
+    pub mounts: Vec<Mount>,
+    /// Its state.
+    pub state: State,
+    /// `None` in the states that ask for nothing.
+    pub severity: Option<Severity>,
+    /// When the state began.
+    #[serde(skip)]
+    pub since: Mono,
+    /// The same, ns since the epoch.
+    pub since_unix_ns: Wall,
+    /// One sentence.
+    pub reason: String,
+    /// Facts behind it.
+    pub evidence: Vec<String>,
+    /// Requests in flight, all of them counted.
+    pub in_flight: u64,
+    /// The oldest requests in flight, oldest first, bounded.
+    pub requests: Vec<Request>,
+    /// Age of the oldest, ns.
+    pub oldest_request_age_ns: Option<u64>,
+    /// Tasks blocked on it, all of them counted.
+    pub blocked: u64,
+    /// Blocked tasks, longest first, bounded.
+    pub blocked_tasks: Vec<BlockedTask>,
+    /// Recent failures with who met them, newest first, bounded.
+    pub failures: Vec<Victim>,
+    /// FUSE only.
+    pub fuse: Option<Fuse>,
+    /// Counters since the observer attached, by operation and errno (`None`: success).
+    pub operations: Vec<OperationCount>,
+    /// Latency histograms since attach, by class.
+    #[serde(skip)]
+    pub latency: Vec<ClassLatency>,
+}
+
+/// One line of some mountinfo.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mount {
+    /// Mount point, lossily as text.
+    pub mount_point: String,
+    /// Mount point with the bytes that are no UTF-8, and control characters, as `\xHH`; equal to
+    /// `mount_point` for most.
+    pub mount_point_escaped: String,
+    /// Root of the mount within the filesystem.
+    pub root: String,
+    /// Inode number of the mount namespace.
+    pub mount_namespace: u32,
+    /// Whether that is the observer's own.
+    pub is_own_namespace: bool,
+    /// mountinfo's mount id.
+    pub mount_id: u32,
+    /// Whether another mount covers it at the same mount point.
+    pub is_covered: bool,
+    /// Mount options.
+    pub options: String,
+}
+
+/// One request in flight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Request {
+    /// What it asks.
+    pub operation: Operation,
+    /// Its number; `None` while not assigned.
+    pub unique: Option<u64>,
+    /// The FUSE node.
+    pub nodeid: u64,
+    /// How long it has been in flight, ns; `None` when it began before us on a kernel that keeps no time.
+    pub age_ns: Option<u64>,
+    /// The caller; `None` when nobody knows.
+    pub pid: Option<u32>,
+    /// The caller's thread.
+    pub tid: Option<u32>,
+    /// The caller's name.
+    pub comm: Option<String>,
+    /// Whether the server has read it; `None` when not seen on a queue.
+    pub is_at_server: Option<bool>,
+    /// `probe` when we saw it sent, `queue` when it was found on the connection's lists.
+    pub source: &'static str,
+}
+
+/// A task that waits for a filesystem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BlockedTask {
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Name.
+    pub comm: String,
+    /// `S` interruptible, `D` uninterruptible (killable or not), as ps shows it.
+    pub task_state: char,
+    /// The kernel function it waits in, when known.
+    pub waits_in: Option<String>,
+    /// The request it waits for, when it is its own.
+    pub operation: Option<Operation>,
+    /// How long, ns.
+    pub age_ns: Option<u64>,
+    /// Kernel stack, innermost first: addresses, or function names where known.
+    pub stack: Vec<String>,
+}
+
+/// The FUSE side of a superblock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fuse {
+    /// The connection's number: the directory under `/sys/fs/fuse/connections`.
+    pub connection: Dev,
+    /// `None` when nobody could be asked.
+    pub is_connected: Option<bool>,
+    /// Requests waiting for an answer or a slot.
+    pub waiting: Option<u32>,
+    /// The server's processes: who holds the connection's `/dev/fuse`.
+    pub servers: Vec<Server>,
+    /// Whether the server is there.
+    pub server_status: ServerStatus,
+}
+
+/// Whether a FUSE server can answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerStatus {
+    /// Some holder runs or sleeps.
+    Running,
+    /// Every holder is stopped (`SIGSTOP`, a debugger, the freezer).
+    Stopped,
+    /// Nobody holds the connection any more.
+    Gone,
+    /// Not in a place we can see.
+    Unknown,
+}
+
+/// A process that holds, or held, a connection's `/dev/fuse`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Server {
+    /// Process.
+    pub pid: u32,
+    /// Name.
+    pub comm: String,
+    /// Its own status.
+    pub status: ServerStatus,
+    /// How it ended, when that was seen: `exit 1`, `SIGKILL`.
+    pub exit: Option<String>,
+}
+
+/// Operations of one kind with one outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct OperationCount {
+    /// What.
+    pub operation: Operation,
+    /// `None` for success.
+    pub errno: Option<Errno>,
+    /// How many.
+    pub count: u64,
+}
+
+/// A latency histogram over one class of operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassLatency {
+    /// `metadata`, `data`, `sync` or `stat` (path syscalls of the statx family).
+    pub class: &'static str,
+    /// Operations per bucket (`mount_observer_common::bucket_upper_bound_ns`).
+    pub buckets: [u64; BUCKETS],
+    /// Sum of latencies, ns.
+    pub sum_ns: u64,
+}
+
+/// What the observer knows about itself.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ObserverHealth {
+    /// Whether anything it promised to see is not seen, in words; empty when all is well.
+    pub degraded: Vec<String>,
+    /// Probe, how it is attached, whether wanted, why.
+    pub probes: Vec<Probe>,
+    /// Inputs taken, by source.
+    pub events: Vec<(&'static str, u64)>,
+    /// What was lost, by reason; each reason is listed from the start, at 0.
+    pub dropped: Vec<(&'static str, u64)>,
+    /// Map, entries, limit.
+    pub maps: Vec<(&'static str, u64, u64)>,
+    /// FUSE requests and path syscalls on observed superblocks made by the observer itself: 0.
+    pub self_touches: u64,
+    /// Alert transitions so far, by kind and what to.
+    pub transitions: Vec<(&'static str, &'static str, u64)>,
+}
+
+/// One probe as attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Probe {
+    /// Name.
+    pub probe: &'static str,
+    /// `tp_btf`, ...; `None` when not attached.
+    pub kind: Option<&'static str>,
+    /// Whether it should be.
+    pub is_wanted: bool,
+    /// Why.
+    pub reason: String,
+}
