@@ -1,0 +1,89 @@
+//! What the tests on real mounts need installed, and the Debian packages that bring it.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Result, bail};
+
+use crate::steps;
+
+/// A program and where it may be.
+struct Tool {
+    /// Debian package.
+    package: &'static str,
+    /// Absolute paths, any of which will do.
+    paths: &'static [&'static str],
+}
+
+/// Everything `tests/` runs besides cargo's own output.
+const TOOLS: [Tool; 6] = [
+    Tool {
+        package: "bindfs",
+        paths: &["/usr/bin/bindfs", "/usr/local/bin/bindfs"],
+    },
+    Tool {
+        package: "sshfs",
+        paths: &["/usr/bin/sshfs", "/usr/local/bin/sshfs"],
+    },
+    Tool {
+        package: "openssh-sftp-server",
+        paths: &[
+            "/usr/lib/openssh/sftp-server",
+            "/usr/libexec/openssh/sftp-server",
+        ],
+    },
+    Tool {
+        package: "fuse3",
+        paths: &["/usr/bin/fusermount3", "/bin/fusermount3"],
+    },
+    Tool {
+        package: "strace",
+        paths: &["/usr/bin/strace", "/usr/local/bin/strace"],
+    },
+    Tool {
+        package: "bpftool",
+        paths: &[
+            "/usr/sbin/bpftool",
+            "/sbin/bpftool",
+            "/usr/local/sbin/bpftool",
+        ],
+    },
+];
+
+/// Finds what is missing; installs it when asked to, else says what to install.
+pub(crate) fn provide(install: bool) -> Result<()> {
+    let missing: Vec<_> = TOOLS.iter().filter(|tool| !is_there(tool)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<_> = missing.iter().map(|tool| tool.package).collect();
+    if !install {
+        bail!(
+            "missing: {0}; run `apt-get install {0}` as root, or repeat with --install",
+            packages.join(" ")
+        );
+    }
+    steps::run(Command::new("apt-get").args(["update", "--quiet"]))?;
+    steps::run(
+        Command::new("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+            .args(&packages),
+    )?;
+    let still: Vec<_> = missing
+        .iter()
+        .filter(|tool| !is_there(tool))
+        .map(|tool| tool.package)
+        .collect();
+    if !still.is_empty() {
+        bail!("installed, but not where expected: {}", still.join(" "));
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "xtask is no part of the observer"
+)]
+fn is_there(tool: &Tool) -> bool {
+    tool.paths.iter().any(|path| Path::new(path).is_file())
+}
