@@ -115,6 +115,9 @@ pub struct TaskRow {
     pub size: u32,
     /// `CLOCK_MONOTONIC`, ns, when the task entered its system call; 0 when not known.
     pub since_ns: u64,
+    /// `task.nvcsw + task.nivcsw`: unchanged between two scans, the task has not run in between, so
+    /// it is blocked rather than often seen asleep; 0 when not read.
+    pub switches: u64,
     /// The task.
     pub tid: u32,
     /// Its process.
@@ -136,4 +139,4 @@ pub struct TaskRow {
     /// Kernel return addresses, innermost first.
     pub stack: [u64; STACK_DEPTH],
 }
-wire!(TaskRow, 192);
+wire!(TaskRow, 200);

@@ -88,10 +88,12 @@ pub struct TotalsValue {
     pub sum_ns: u64,
     /// `CLOCK_MONOTONIC`, ns, of the last end.
     pub last_ns: u64,
+    /// Operations that took at least the slow threshold: exact where a bucket is too coarse.
+    pub slow: u64,
     /// Operations by latency ([`crate::bucket_of`]), of those whose start was seen.
     pub buckets: [u32; BUCKETS],
 }
-wire!(TotalsValue, 136);
+wire!(TotalsValue, 144);
 
 impl TotalsValue {
     /// Nothing counted.
@@ -99,6 +101,7 @@ impl TotalsValue {
         count: 0,
         sum_ns: 0,
         last_ns: 0,
+        slow: 0,
         buckets: [0; BUCKETS],
     };
 }

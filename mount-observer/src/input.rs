@@ -33,7 +33,8 @@ pub enum Input {
         mnt_ns: u32,
         /// Whether it is the observer's own (its paths are what people expect to see).
         is_own: bool,
-        /// `s_dev` of the root of the process it was read from, by the line mounted at `/`.
+        /// The file's content. Feed it after every change notice and every [`Effect::ReadMountinfo`],
+        /// even when equal to the last: it is only parsed when it differs.
         bytes: Vec<u8>,
     },
     /// The mount namespaces that exist now; those not listed are gone.
@@ -42,10 +43,36 @@ pub enum Input {
     Waiting(Vec<(Dev, u32)>),
     /// Kernel return-address ranges of functions in which a task waits for a filesystem.
     WaitFunctions(Vec<WaitFunction>),
+    /// Answer to [`Effect::ReadLinks`].
+    Links(Links),
     /// Counters of what was lost since attach, by name, and the fill of each map.
     Health(KernelHealth),
     /// Decide now: detect, move alerts, make a new snapshot.
     Tick,
+}
+
+/// What the observer must know about itself and its place before the first step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelfInfo {
+    /// Whether it sees every process: in a nested pid namespace a server may be out of sight, and
+    /// "nobody holds the connection" proves nothing.
+    pub is_initial_pid_namespace: bool,
+    /// Whether this is one look (`status`) rather than a watch: it must decide from two scans a
+    /// fraction of a second apart, and no probe is attached.
+    pub is_single_look: bool,
+}
+
+/// The links of one task, as `readlink` gave them: never followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Links {
+    /// The task.
+    pub tid: u32,
+    /// The descriptor asked about, `AT_FDCWD` (-100) for the working directory.
+    pub dfd: i32,
+    /// `/proc/TID/root`; `None` when the task is gone.
+    pub root: Option<Vec<u8>>,
+    /// `/proc/TID/cwd` or `/proc/TID/fd/DFD`.
+    pub base: Option<Vec<u8>>,
 }
 
 /// The output of one iterator run.
@@ -121,8 +148,25 @@ pub enum Effect {
     ScanHolders,
     /// Watch these processes for exit and for being stopped; replaces the last set.
     WatchServers(Vec<u32>),
-    /// Check these connections now: address and device.
+    /// Check these connections once, now: address and device.
     CheckConnections(Vec<(u64, Dev)>),
+    /// A server of these connections is exiting and closes its descriptors right after: check at 1,
+    /// 2, 4, ... 64 ms, each until it is found disconnected.
+    FollowExit(Vec<(u64, Dev)>),
+    /// Read the mountinfo of these namespaces now and feed it even when unchanged: an unmount also
+    /// disconnects, and only the table tells it from a death.
+    ReadMountinfo(Vec<u32>),
+    /// Delete these entries of `IN_FLIGHT`, by address and `start_ns`: they never end. One whose
+    /// `start_ns` differs by now is another request and stays.
+    ForgetRequests(Vec<(u64, u64)>),
+    /// Read the links of a task whose failed path the kernel side could not attribute; answered by
+    /// [`Input::Links`].
+    ReadLinks {
+        /// The task.
+        tid: u32,
+        /// Directory descriptor the path is relative to (`AT_FDCWD` is -100).
+        dfd: i32,
+    },
     /// The superblocks in scope; replaces the last set.
     WatchSuperblocks(Vec<Dev>),
     /// Mount points to attribute paths by, in the kernel; replaces the last set.
