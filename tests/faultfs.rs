@@ -1,0 +1,173 @@
+//! The faults are what they say: without this, a test that sees nothing would prove nothing.
+
+#![forbid(unsafe_code)]
+
+use std::{ffi::OsStr, path::Path, time::Duration};
+
+use mount_observer_tests::{
+    Process, Sandbox, host_test,
+    process::{threads, waits_in},
+    wait::{now, within},
+};
+use nix::libc;
+
+/// Far more than any of this needs.
+const SOON: Duration = Duration::from_secs(10);
+
+fn call(sandbox: &Sandbox, call: &str, path: &Path) -> Process {
+    sandbox.victim(&[OsStr::new(call), path.as_os_str()])
+}
+
+fn outcome(sandbox: &Sandbox, name: &str, path: &Path) -> String {
+    let output = call(sandbox, name, path).output_within(SOON);
+    output.trim_end().to_owned()
+}
+
+/// Waits until one of the victim's threads waits for an answer.
+fn wait_until_blocked(victim: &Process) {
+    within(SOON, &format!("{victim:?} waits for an answer"), || {
+        threads(victim.pid())
+            .into_iter()
+            .find(|&tid| waits_in(tid).as_deref() == Some("request_wait_answer"))
+    });
+}
+
+#[test]
+fn a_healthy_faultfs_serves_every_call() {
+    host_test(&[], |sandbox| {
+        let fs = sandbox.faultfs("mount");
+        for (name, file) in [
+            ("stat", "file"),
+            ("stat", "directory/file1"),
+            ("read", "file"),
+            ("lock", "file"),
+            ("list", "directory"),
+        ] {
+            assert_eq!(
+                outcome(sandbox, name, &fs.join(file)),
+                "ok 1",
+                "{name} {file}"
+            );
+        }
+        let missing = outcome(sandbox, "stat", &fs.join("missing"));
+        assert_eq!(missing, format!("{} 1", libc::ENOENT));
+    });
+}
+
+#[test]
+fn a_held_read_waits_while_all_else_is_served_and_ends_when_released() {
+    host_test(&[], |sandbox| {
+        let mut fs = sandbox.faultfs("mount");
+        assert_eq!(fs.tell("READ hold"), "ok");
+        let reader = call(sandbox, "read", &fs.join("file"));
+        wait_until_blocked(&reader);
+        assert_eq!(outcome(sandbox, "stat", &fs.join("file")), "ok 1");
+        assert_eq!(fs.tell("count READ"), "1");
+        assert_eq!(fs.tell("release"), "1");
+        assert_eq!(reader.output_within(SOON), "ok 1\n");
+    });
+}
+
+#[test]
+fn one_dropped_lookup_reply_is_lost_for_good_and_only_that_one() {
+    host_test(&[], |sandbox| {
+        let mut fs = sandbox.faultfs("mount");
+        fs.tell("LOOKUP drop 1");
+        let unlucky = call(sandbox, "stat", &fs.join("file1"));
+        wait_until_blocked(&unlucky);
+        assert_eq!(outcome(sandbox, "stat", &fs.join("file2")), "ok 1");
+        assert_eq!(fs.tell("release"), "0");
+        assert_eq!(unlucky.exited_within(Duration::ZERO), None);
+        assert_eq!(fs.waiting(), 1);
+    });
+}
+
+#[test]
+fn a_refused_operation_gets_its_errno_and_the_others_do_not() {
+    host_test(&[], |sandbox| {
+        let mut fs = sandbox.faultfs("mount");
+        fs.tell(&format!("READ fail {}", libc::EIO));
+        assert_eq!(
+            outcome(sandbox, "read", &fs.join("file")),
+            format!("{} 1", libc::EIO)
+        );
+        assert_eq!(outcome(sandbox, "stat", &fs.join("file")), "ok 1");
+        fs.tell("READ answer");
+        assert_eq!(outcome(sandbox, "read", &fs.join("file")), "ok 1");
+    });
+}
+
+#[test]
+fn a_delayed_operation_takes_at_least_its_delay_and_does_not_delay_its_neighbour() {
+    host_test(&[], |sandbox| {
+        let mut fs = sandbox.faultfs("mount");
+        fs.tell("READ delay 700");
+        let started = now();
+        let readers = [(); 3].map(|()| call(sandbox, "read", &fs.join("file")));
+        for reader in &readers {
+            assert_eq!(reader.output_within(SOON), "ok 1\n");
+        }
+        let took = started.elapsed();
+        assert!(took >= Duration::from_millis(700), "{took:?}");
+        assert!(
+            took < Duration::from_millis(2100),
+            "one after the other: {took:?}"
+        );
+    });
+}
+
+#[test]
+fn a_lock_that_is_not_granted_waits_in_setlkw() {
+    host_test(&[], |sandbox| {
+        let mut fs = sandbox.faultfs("mount");
+        fs.tell("SETLKW hold");
+        let locker = call(sandbox, "lock", &fs.join("file"));
+        wait_until_blocked(&locker);
+        assert_eq!(fs.tell("count SETLKW"), "1");
+        assert_eq!(outcome(sandbox, "stat", &fs.join("file")), "ok 1");
+        fs.tell("release");
+        assert_eq!(locker.output_within(SOON), "ok 1\n");
+    });
+}
+
+#[test]
+fn a_server_told_to_exit_leaves_a_dead_mount_behind() {
+    host_test(&[], |sandbox| {
+        let mut fs = sandbox.faultfs("mount");
+        fs.tell("READ hold");
+        let reader = call(sandbox, "read", &fs.join("file"));
+        wait_until_blocked(&reader);
+        fs.crash();
+        assert_eq!(
+            reader.output_within(SOON),
+            format!("{} 1\n", libc::ECONNABORTED)
+        );
+        let after = outcome(sandbox, "stat", &fs.join("file"));
+        assert_eq!(after, format!("{} 1", libc::ENOTCONN));
+        assert_eq!(
+            mount_observer_tests::mounts::device_of(&fs.path).as_ref(),
+            Some(&fs.dev)
+        );
+    });
+}
+
+#[test]
+fn a_stopped_server_leaves_its_callers_waiting_until_it_is_aborted() {
+    host_test(&[], |sandbox| {
+        let fs = sandbox.faultfs("mount");
+        fs.server.signal(nix::sys::signal::Signal::SIGSTOP);
+        let victim = sandbox.victim(&[
+            OsStr::new("stat"),
+            fs.path.as_os_str(),
+            OsStr::new("--threads=20"),
+        ]);
+        within(SOON, "twenty requests wait", || {
+            (fs.waiting() == 20).then_some(())
+        });
+        fs.abort();
+        assert_eq!(
+            victim.output_within(SOON),
+            format!("{} 20\n", libc::ECONNABORTED)
+        );
+    });
+}

@@ -1,0 +1,427 @@
+//! The observer under test: the real binary, watched only through what users see of it.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a key that a JSON value lacks reads as null"
+)]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    http,
+    process::Process,
+    sandbox::Sandbox,
+    wait::{now, poll},
+};
+
+/// To load and attach programs on a busy machine, and to answer its first request.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A running `mount-observer run`.
+#[derive(Debug)]
+pub struct Observer {
+    /// The daemon (or the tracer it runs under).
+    pub process: Process,
+    port: u16,
+    log: Log,
+}
+
+/// Lines logged so far, each with the time it arrived.
+#[derive(Clone, Debug, Default)]
+struct Log(Arc<Mutex<Vec<(Instant, Value)>>>);
+
+/// One line of the log that reports a change of an alert.
+#[derive(Clone, Debug)]
+pub struct Transition {
+    /// When the line arrived here.
+    pub at: Instant,
+    /// The fields of the line.
+    pub fields: Value,
+}
+
+impl Transition {
+    /// A field of the line as text; empty when it is not there.
+    pub fn text(&self, field: &str) -> &str {
+        self.fields[field].as_str().unwrap_or_default()
+    }
+
+    /// Whether it reports that this kind of alert on this superblock changed to this.
+    pub fn is(&self, superblock: &str, kind: &str, to: &str) -> bool {
+        self.text("superblock") == superblock && self.text("kind") == kind && self.text("to") == to
+    }
+}
+
+/// One superblock of a snapshot, as JSON.
+#[derive(Clone, Debug)]
+pub struct Superblock(pub Value);
+
+impl Superblock {
+    /// A field as text; empty when it is absent or no text.
+    pub fn text(&self, field: &str) -> &str {
+        self.0[field].as_str().unwrap_or_default()
+    }
+
+    /// A field as a number.
+    ///
+    /// # Panics
+    /// When it is absent or no number.
+    #[track_caller]
+    pub fn number(&self, field: &str) -> u64 {
+        self.0[field]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no {field} in {}", self.0))
+    }
+
+    /// Its state.
+    pub fn state(&self) -> &str {
+        self.text("state")
+    }
+
+    /// A field as a list; empty when it is absent.
+    pub fn list(&self, field: &str) -> &[Value] {
+        self.0[field].as_array().map_or(&[], Vec::as_slice)
+    }
+
+    /// Age of the oldest request in flight.
+    pub fn oldest_age(&self) -> Option<Duration> {
+        self.0["oldest_request_age_ns"]
+            .as_u64()
+            .map(Duration::from_nanos)
+    }
+
+    /// How often an operation ended with this errno (`None`: success), over all operations when
+    /// none is named.
+    pub fn count(&self, operation: Option<&str>, errno: Option<&str>) -> u64 {
+        self.list("operations")
+            .iter()
+            .filter(|count| count["errno"].as_str() == errno)
+            .filter(|count| operation.is_none_or(|name| count["operation"] == name))
+            .filter_map(|count| count["count"].as_u64())
+            .sum()
+    }
+
+    /// Status of the server.
+    pub fn server_status(&self) -> &str {
+        self.0["fuse"]["server_status"].as_str().unwrap_or_default()
+    }
+
+    /// Pids of blocked tasks' processes, as listed.
+    pub fn blocked_pids(&self) -> Vec<u64> {
+        self.list("blocked_tasks")
+            .iter()
+            .filter_map(|task| task["pid"].as_u64())
+            .collect()
+    }
+}
+
+/// How to start an observer.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The configuration file's text.
+    pub config: String,
+    /// A program with arguments to run the observer under (strace).
+    pub wrapper: Vec<String>,
+    /// More arguments for `run`.
+    pub args: Vec<String>,
+}
+
+impl Observer {
+    /// Starts an observer with this configuration and waits until it is ready.
+    pub fn start(sandbox: &Sandbox, config: &str) -> Self {
+        let options = Options {
+            config: config.to_owned(),
+            ..Options::default()
+        };
+        Self::start_with(sandbox, &options)
+    }
+
+    /// The same with everything else that can be chosen.
+    ///
+    /// # Panics
+    /// When it does not become ready; the log is printed.
+    pub fn start_with(sandbox: &Sandbox, options: &Options) -> Self {
+        let port = free_port();
+        let config = sandbox.path(format!("observer-{port}.toml"));
+        fs::write(&config, &options.config).expect("write the configuration");
+        let mut words = options.wrapper.clone();
+        words.push(binary().display().to_string());
+        let (program, wrapped) = words.split_first().expect("at least the binary");
+        let process = sandbox.spawn(program, |command| {
+            command
+                .args(wrapped)
+                .arg("run")
+                .arg(format!("--config={}", config.display()))
+                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+                .arg("--log.format=json")
+                .args(&options.args)
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+        });
+        let log = Log::default();
+        let (stdout, stderr) = {
+            let mut child = process.child().borrow_mut();
+            (child.stdout.take(), child.stderr.take())
+        };
+        log.follow(stdout.expect("stdout is piped"));
+        log.follow(stderr.expect("stderr is piped"));
+        let observer = Self { process, port, log };
+        let ready = poll(START_DEADLINE, || {
+            let ended = observer.process.exited_within(Duration::ZERO);
+            assert!(
+                ended.is_none(),
+                "the observer ended: {ended:?}\n{}",
+                observer.log_text()
+            );
+            matches!(http::get(port, "/-/ready"), Ok((200, _))).then_some(())
+        });
+        assert!(
+            ready.is_some(),
+            "the observer is not ready\n{}",
+            observer.log_text()
+        );
+        observer
+    }
+
+    /// The daemon's own process: under a tracer, the tracer's child.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn daemon_pid(&self) -> u32 {
+        let pid = self.process.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let child = children
+            .ok()
+            .and_then(|list| list.split(' ').next()?.parse().ok());
+        child.unwrap_or(pid)
+    }
+
+    /// `/api/v1/snapshot`.
+    ///
+    /// # Panics
+    /// When it cannot be had.
+    pub fn snapshot(&self) -> Value {
+        let (status, body) = http::get(self.port, "/api/v1/snapshot").expect("the snapshot");
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).expect("JSON")
+    }
+
+    /// `/metrics`.
+    ///
+    /// # Panics
+    /// When they cannot be had.
+    pub fn metrics(&self) -> String {
+        let (status, body) = http::get(self.port, "/metrics").expect("the metrics");
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// The value of one series, by its full name with labels.
+    pub fn metric(&self, series: &str) -> Option<f64> {
+        self.metrics()
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// The newest superblock under this device number.
+    pub fn superblock(&self, dev: &str) -> Option<Superblock> {
+        let mut snapshot = self.snapshot();
+        let all = snapshot["superblocks"].as_array_mut().map(std::mem::take)?;
+        all.into_iter()
+            .filter(|superblock| device_of_id(superblock["id"].as_str()) == Some(dev))
+            .max_by_key(|superblock| epoch_of_id(superblock["id"].as_str()))
+            .map(Superblock)
+    }
+
+    /// Waits until the superblock is as described.
+    ///
+    /// # Panics
+    /// When it does not become so within the deadline; shows what was seen last.
+    #[track_caller]
+    pub fn wait_for(
+        &self,
+        dev: &str,
+        deadline: Duration,
+        what: &str,
+        is_so: impl Fn(&Superblock) -> bool,
+    ) -> Superblock {
+        let found = poll(deadline, || self.superblock(dev).filter(&is_so));
+        found.unwrap_or_else(|| {
+            panic!(
+                "{dev} not {what} within {deadline:?}; last seen: {:#}\n{}",
+                self.superblock(dev)
+                    .map_or(Value::Null, |superblock| superblock.0),
+                self.log_text()
+            )
+        })
+    }
+
+    /// Waits for a state.
+    #[track_caller]
+    pub fn wait_for_state(&self, dev: &str, state: &str, deadline: Duration) -> Superblock {
+        self.wait_for(dev, deadline, state, |superblock| {
+            superblock.state() == state
+        })
+    }
+
+    /// Looks again and again until the time is over, and fails as soon as it is not so.
+    ///
+    /// # Panics
+    /// When it is not so.
+    #[track_caller]
+    pub fn stays(
+        &self,
+        dev: &str,
+        time: Duration,
+        what: &str,
+        is_so: impl Fn(&Superblock) -> bool,
+    ) {
+        let broken = poll(time, || {
+            self.superblock(dev).filter(|superblock| !is_so(superblock))
+        });
+        if let Some(Superblock(seen)) = broken {
+            panic!("{dev} did not stay {what}: {seen:#}\n{}", self.log_text());
+        }
+    }
+
+    /// Every transition logged so far.
+    pub fn transitions(&self) -> Vec<Transition> {
+        self.log
+            .lines()
+            .into_iter()
+            .filter_map(|(at, line)| {
+                // tracing's JSON lines keep their fields in an object of their own.
+                let fields = if line["fields"].is_object() {
+                    line["fields"].clone()
+                } else {
+                    line
+                };
+                fields["kind"]
+                    .is_string()
+                    .then_some(Transition { at, fields })
+            })
+            .collect()
+    }
+
+    /// Waits for a transition.
+    ///
+    /// # Panics
+    /// When it does not come within the deadline.
+    #[track_caller]
+    pub fn wait_for_transition(
+        &self,
+        superblock: &str,
+        kind: &str,
+        to: &str,
+        deadline: Duration,
+    ) -> Transition {
+        let found = poll(deadline, || {
+            self.transitions()
+                .into_iter()
+                .find(|transition| transition.is(superblock, kind, to))
+        });
+        found.unwrap_or_else(|| {
+            panic!(
+                "no transition of {superblock} {kind} to {to} within {deadline:?}; last seen: {:#}\n{}",
+                self.superblock(superblock).map_or(Value::Null, |superblock| superblock.0),
+                self.log_text()
+            )
+        })
+    }
+
+    /// The log as text, for the message of a failing test.
+    pub fn log_text(&self) -> String {
+        let lines: Vec<_> = self
+            .log
+            .lines()
+            .iter()
+            .map(|(_, line)| format!("    {line}"))
+            .collect();
+        format!("the observer's log:\n{}", lines.join("\n"))
+    }
+}
+
+impl Log {
+    /// Takes in lines as they come, from a thread that ends with the pipe.
+    fn follow(&self, pipe: impl Read + Send + 'static) {
+        let log = self.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                log.0
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push((now(), value));
+            }
+        });
+    }
+
+    fn lines(&self) -> Vec<(Instant, Value)> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// `0:52` of `0:52#1`.
+fn device_of_id(id: Option<&str>) -> Option<&str> {
+    id?.split('#').next()
+}
+
+/// 1 of `0:52#1`, 0 of `0:52`.
+fn epoch_of_id(id: Option<&str>) -> u32 {
+    id.and_then(|id| id.split_once('#')?.1.parse().ok())
+        .unwrap_or(0)
+}
+
+/// A port nobody listens on right now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind a port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// The daemon's binary: `MOUNT_OBSERVER_BIN`, else what cargo builds from this workspace.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| std::env::var_os("MOUNT_OBSERVER_BIN").map_or_else(build, PathBuf::from))
+}
+
+fn build() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let is_built = Command::new(cargo)
+        .args(["build", "--quiet", "--package=mount-observer"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .is_ok_and(|status| status.success());
+    assert!(is_built, "cargo build --package=mount-observer failed");
+    crate::sandbox::beside_us("mount-observer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_epoch_is_behind_the_hash() {
+        assert_eq!(
+            (device_of_id(Some("0:52#3")), epoch_of_id(Some("0:52#3"))),
+            (Some("0:52"), 3)
+        );
+        assert_eq!(
+            (device_of_id(Some("0:52")), epoch_of_id(Some("0:52"))),
+            (Some("0:52"), 0)
+        );
+    }
+}

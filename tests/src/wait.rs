@@ -1,0 +1,59 @@
+//! Waiting for a condition, with a deadline and without guessing how long things take.
+
+use std::time::{Duration, Instant};
+
+/// Between two looks at a condition. Short, because some conditions are timed.
+const INTERVAL: Duration = Duration::from_millis(2);
+
+/// The first `Some` that `look` returns within the deadline.
+pub fn poll<T>(deadline: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = now() + deadline;
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if now() >= end {
+            return None;
+        }
+        pause();
+    }
+}
+
+/// Like [`poll`], for a condition that must come true.
+///
+/// # Panics
+/// When it does not.
+#[track_caller]
+pub fn within<T>(deadline: Duration, what: &str, look: impl FnMut() -> Option<T>) -> T {
+    let found = poll(deadline, look);
+    assert!(found.is_some(), "not within {deadline:?}: {what}");
+    found.expect("just looked")
+}
+
+/// The monotonic clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests measure the observer from outside"
+)]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that sleeps, between two looks"
+)]
+fn pause() {
+    std::thread::sleep(INTERVAL);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_is_looked_at_even_with_no_time_left() {
+        assert_eq!(poll(Duration::ZERO, || Some(1)), Some(1));
+        assert_eq!(poll::<()>(Duration::ZERO, || None), None);
+    }
+}
