@@ -1,8 +1,16 @@
 //! Every setting, with its default. Parsing is strict: an unknown key is an error.
 
+mod document;
+mod keys;
+mod parse;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use document::{commented_default, markdown};
+pub use keys::{KEYS, Key};
+pub use parse::{ConfigError, Problem, listen_address};
 
 /// The configuration file. Everything has a default; an empty file is a valid one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

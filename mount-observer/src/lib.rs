@@ -11,6 +11,8 @@ pub mod config;
 pub mod errno;
 pub mod input;
 pub mod operation;
+pub mod render;
 pub mod snapshot;
 pub mod superblock;
+mod text;
 pub mod time;

@@ -1,0 +1,227 @@
+//! The table of every key: what it takes and what it does, for people.
+//!
+//! The commented default, docs/CONFIG.md and the messages about bad values all come from here; a
+//! test holds it equal to the structs.
+
+/// One key of the configuration file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its table, without brackets.
+    pub section: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes, in words that complete "must be ...".
+    pub takes: &'static str,
+    /// What it does.
+    pub does: &'static str,
+    /// The command line flag that overrides it.
+    pub flag: Option<&'static str>,
+}
+
+/// Tables of the file with what each is about, in the order they are documented.
+pub(super) const SECTIONS: &[(&str, &str)] = &[
+    ("web", "The HTTP listener."),
+    ("log", "What is logged, and how."),
+    ("probes", "What is attached to the kernel."),
+    ("scope", "Which mounts are observed."),
+    ("detect", "When something is wrong."),
+    ("metrics", "How much is exported."),
+];
+
+const DURATION: &str = "a duration such as \"500ms\", \"5s\" or \"2m\"";
+const PATTERNS: &str =
+    "a list of strings; `*` matches any characters, `?` one, `[ab]` one of a set";
+const COUNT: &str = "a whole number, 1 or more";
+
+/// A key that no flag overrides.
+const fn key(
+    section: &'static str,
+    name: &'static str,
+    takes: &'static str,
+    does: &'static str,
+) -> Key {
+    Key {
+        section,
+        name,
+        takes,
+        does,
+        flag: None,
+    }
+}
+
+impl Key {
+    const fn or_flag(mut self, flag: &'static str) -> Self {
+        self.flag = Some(flag);
+        self
+    }
+
+    /// `section.name`.
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+}
+
+/// Every key, in the order they are documented.
+pub const KEYS: &[Key] = &[
+    key(
+        "web",
+        "listen_address",
+        "an address and a port: \"127.0.0.1:9967\", \"[::1]:9967\", \"localhost:9967\", or \":9967\" for every address",
+        "Where /metrics, the API and the health checks listen. There is no authentication: leave it on loopback, or put a proxy in front.",
+    )
+    .or_flag("--web.listen-address"),
+    key(
+        "log",
+        "level",
+        "one of \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
+        "Least severe level shown. `info` is one line per change of state.",
+    )
+    .or_flag("--log.level"),
+    key(
+        "log",
+        "format",
+        "one of \"auto\", \"text\", \"json\"",
+        "How a line looks. `auto` sends fields to journald when systemd started the observer, else writes text.",
+    )
+    .or_flag("--log.format"),
+    key(
+        "log",
+        "bpf",
+        "one of \"off\", \"warn\", \"debug\"",
+        "Messages of the eBPF programs themselves. `off` compiles them out; `debug` costs microseconds per event.",
+    )
+    .or_flag("--log.bpf"),
+    key(
+        "probes",
+        "statx",
+        "one of \"auto\", \"full\", \"errors\", \"off\"",
+        "How path syscalls (stat, open, access, ...) are observed. `full`: errno and latency of each. `errors`: connection-class failures only. `off`: not at all, and nothing outside FUSE costs anything. `auto`: `full` where fentry or kprobes carry it, `errors` where only syscall tracepoints can, because those tax every system call of the host.",
+    )
+    .or_flag("--probes.statx"),
+    key(
+        "scope",
+        "include_fstypes",
+        PATTERNS,
+        "Filesystem types observed.",
+    ),
+    key(
+        "scope",
+        "exclude_fstypes",
+        PATTERNS,
+        "Filesystem types left out, even if included above.",
+    ),
+    key(
+        "scope",
+        "include_mount_points",
+        PATTERNS,
+        "Mount points observed whatever their type.",
+    ),
+    key(
+        "scope",
+        "exclude_mount_points",
+        PATTERNS,
+        "Mount points left out.",
+    ),
+    key(
+        "scope",
+        "include_sources",
+        PATTERNS,
+        "Sources (the device column of `mount`) observed whatever their type.",
+    ),
+    key("scope", "exclude_sources", PATTERNS, "Sources left out."),
+    key(
+        "scope",
+        "local_filesystems",
+        "true or false",
+        "Whether local block filesystems (ext4, xfs, btrfs, ...) are observed too.",
+    ),
+    key(
+        "detect",
+        "hung_after",
+        DURATION,
+        "Age at which a request in flight is overdue. A superblock where nothing completes any more is then hung, one where other requests complete is stuck: a warning.",
+    ),
+    key(
+        "detect",
+        "hung_critical_after",
+        DURATION,
+        "Age at which that becomes critical; not below `hung_after`.",
+    ),
+    key(
+        "detect",
+        "blocking_after",
+        DURATION,
+        "The same age for requests that wait by design (SETLKW, POLL, IOCTL, INIT). \"0s\" never calls them overdue.",
+    ),
+    key(
+        "detect",
+        "storm_errors",
+        COUNT,
+        "Connection-class failures (EIO, ENOTCONN, ETIMEDOUT, ...) within `storm_window` from which a superblock is erroring.",
+    ),
+    key(
+        "detect",
+        "storm_window",
+        DURATION,
+        "Sliding window of the storm; more than 0.",
+    ),
+    key(
+        "detect",
+        "slow_p99",
+        DURATION,
+        "99th percentile of latency over `slow_window` above which a superblock is slow.",
+    ),
+    key(
+        "detect",
+        "slow_window",
+        DURATION,
+        "Sliding window of the percentile; more than 0.",
+    ),
+    key(
+        "detect",
+        "slow_min_samples",
+        COUNT,
+        "Samples in the window below which the percentile says nothing.",
+    ),
+    key(
+        "detect",
+        "clear_after",
+        DURATION,
+        "How long a condition must stay away before its alert is resolved.",
+    ),
+    key(
+        "metrics",
+        "max_superblocks",
+        COUNT,
+        "Superblocks with metric series of their own: unhealthy ones first, then the busiest; the rest are folded into superblock=\"overflow\". Detection, alerts and the snapshot cover every mount.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_table_and_the_structs_have_the_same_keys() {
+        let default = toml::Table::try_from(Config::default()).unwrap();
+        let mut of_structs: Vec<String> = default
+            .iter()
+            .flat_map(|(section, keys)| {
+                keys.as_table()
+                    .unwrap()
+                    .keys()
+                    .map(move |name| format!("{section}.{name}"))
+            })
+            .collect();
+        let mut of_table: Vec<String> = KEYS.iter().map(Key::path).collect();
+        of_structs.sort();
+        of_table.sort();
+        assert_eq!(of_table, of_structs);
+
+        let sections: Vec<&str> = SECTIONS.iter().map(|&(section, _)| section).collect();
+        let mut of_keys: Vec<&str> = KEYS.iter().map(|key| key.section).collect();
+        of_keys.dedup();
+        assert_eq!(of_keys, sections);
+    }
+}

@@ -1,0 +1,15 @@
+//! What people and machines are shown: everything here is a function of a [`crate::snapshot`] or
+//! of a transition, and reads nothing else.
+//!
+//! Names of files, processes and sources come from whoever mounts and runs them: whatever goes to
+//! a terminal or a log passes [`escape::Escaped`] first.
+
+pub mod alert_line;
+pub mod duration;
+pub mod escape;
+pub mod metrics;
+pub mod nagios;
+pub mod status;
+
+#[cfg(test)]
+mod fixture;

@@ -1,0 +1,141 @@
+//! A transition as one line for a person who is woken by it.
+
+use super::{duration::Age, escape::Escaped};
+use crate::{
+    alert::{Change, Resolution, Severity, State, Transition, Victim},
+    text::append,
+};
+
+/// Victims named in a line; the rest are counted.
+const VICTIMS_IN_LINE: usize = 5;
+
+/// Everything needed to act, in one line without control characters.
+pub fn alert_line(transition: &Transition) -> String {
+    let mut line = headline(transition);
+    append(
+        &mut line,
+        format_args!(
+            " {} ({} {}, from {}): {}",
+            Escaped(&transition.mountpoint),
+            transition.superblock,
+            Escaped(&transition.fstype),
+            Escaped(&transition.device),
+            Escaped(&transition.reason),
+        ),
+    );
+    append(&mut line, format_args!("; for {}", Age(transition.age_ns)));
+    if transition.change == Change::Firing {
+        let victims = victims(&transition.victims, transition.victims_total);
+        if !victims.is_empty() {
+            append(&mut line, format_args!("; affected: {victims}"));
+        }
+        if !transition.advice.is_empty() {
+            append(
+                &mut line,
+                format_args!("; to do: {}", Escaped(&transition.advice)),
+            );
+        }
+    }
+    line
+}
+
+/// What happened, before what it happened to.
+fn headline(transition: &Transition) -> String {
+    let kind = transition.kind.name();
+    match transition.change {
+        Change::Firing => {
+            let severity = match transition.severity {
+                Severity::Warning => "WARNING",
+                Severity::Critical => "CRITICAL",
+            };
+            format!("{severity} {kind}")
+        }
+        Change::Resolved { why } => format!("RESOLVED {kind} ({})", resolution(why)),
+    }
+}
+
+/// Why an alert ended, for people.
+pub fn resolution(why: Resolution) -> &'static str {
+    match why {
+        Resolution::Recovered => "recovered",
+        Resolution::Unmounted => "gone, unmounted",
+        Resolution::Replaced => "replaced by another mount",
+        Resolution::Superseded => "worse now",
+        Resolution::Blind => "no longer visible",
+    }
+}
+
+/// `stat[12] LOOKUP 6.2 s, ls[13] and 40 more`.
+pub fn victims(victims: &[Victim], total: u64) -> String {
+    let mut text = victims
+        .iter()
+        .take(VICTIMS_IN_LINE)
+        .map(victim)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let shown = u64::try_from(victims.len().min(VICTIMS_IN_LINE)).unwrap_or(u64::MAX);
+    let more = total.saturating_sub(shown);
+    if more > 0 && shown > 0 {
+        append(&mut text, format_args!(" and {more} more"));
+    }
+    text
+}
+
+/// `stat[12] LOOKUP 6.2 s`; the thread is named where it is not the process's first.
+pub fn victim(victim: &Victim) -> String {
+    let mut text = format!("{}[{}]", Escaped(&victim.comm), victim.pid);
+    if victim.tid != victim.pid && victim.tid != 0 {
+        append(&mut text, format_args!("/{}", victim.tid));
+    }
+    if let Some(operation) = &victim.operation {
+        append(&mut text, format_args!(" {}", Escaped(operation)));
+    }
+    if let Some(errno) = &victim.errno {
+        append(&mut text, format_args!(" {}", Escaped(errno)));
+    }
+    if let Some(path) = &victim.path {
+        append(&mut text, format_args!(" on {}", Escaped(path)));
+    }
+    if let Some(age_ns) = victim.age_ns {
+        append(&mut text, format_args!(" {}", Age(age_ns)));
+    }
+    text
+}
+
+/// The state a transition leaves the superblock's alert in, for a field of its own.
+pub fn state_after(transition: &Transition) -> State {
+    match transition.change {
+        Change::Firing => transition.kind,
+        Change::Resolved { .. } => State::Ok,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fixture;
+
+    #[test]
+    fn a_line_names_state_place_reason_age_victims_and_what_to_do() {
+        let firing = fixture::transition();
+        let resolved = Transition {
+            change: Change::Resolved {
+                why: Resolution::Unmounted,
+            },
+            ..firing.clone()
+        };
+        let alone = Transition {
+            victims: Vec::new(),
+            victims_total: 0,
+            severity: Severity::Warning,
+            kind: State::Stuck,
+            mountpoint: "/mnt/evil\n0 are dead\u{1b}[2J".to_owned(),
+            ..firing.clone()
+        };
+        insta::assert_snapshot!(
+            [firing, resolved, alone]
+                .map(|transition| alert_line(&transition))
+                .join("\n")
+        );
+    }
+}

@@ -1,0 +1,231 @@
+//! Snapshots for the tests of the views.
+
+use mount_observer_common::{BUCKETS, Op};
+
+use crate::{
+    alert::{Change, Severity, State, Transition, Victim},
+    errno::Errno,
+    operation::Operation,
+    snapshot::{
+        BlockedTask, ClassLatency, Fuse, Mount, ObserverHealth, OperationCount, Probe, Server,
+        ServerStatus, Snapshot, Superblock,
+    },
+    superblock::{Dev, SuperblockId},
+    time::{Mono, Wall},
+};
+
+/// 2026-01-02 03:04:05 UTC.
+const TAKEN: Wall = Wall(1_767_323_045_000_000_000);
+
+pub(super) fn id(minor: u32) -> SuperblockId {
+    SuperblockId {
+        dev: Dev(minor),
+        epoch: 0,
+    }
+}
+
+pub(super) fn victim(pid: u32, comm: &str, age_ns: Option<u64>) -> Victim {
+    Victim {
+        pid,
+        tid: pid,
+        comm: comm.to_owned(),
+        operation: Some("LOOKUP".to_owned()),
+        age_ns,
+        errno: None,
+        path: None,
+        attribution: None,
+    }
+}
+
+pub(super) fn transition() -> Transition {
+    Transition {
+        change: Change::Firing,
+        kind: State::Hung,
+        severity: Severity::Critical,
+        superblock: id(52),
+        fstype: "fuse.bindfs".to_owned(),
+        device: "/srv/data".to_owned(),
+        mountpoint: "/mnt/a".to_owned(),
+        since: Mono(0),
+        since_unix_ns: TAKEN,
+        age_ns: 31_250_000_000,
+        reason: "7 requests wait, the oldest (LOOKUP by stat[123]) for 31.2 s".to_owned(),
+        evidence: vec!["server bindfs[99] is stopped".to_owned()],
+        victims: (123..130)
+            .map(|pid| victim(pid, "stat", Some(u64::from(154 - pid) * 1_000_000_000)))
+            .collect(),
+        victims_total: 45,
+        advice: "continue the server (kill -CONT 99)".to_owned(),
+    }
+}
+
+fn superblock(minor: u32, state: State, mountpoint: &str) -> Superblock {
+    Superblock {
+        id: id(minor),
+        fstype: "fuse.bindfs".to_owned(),
+        device: "/srv/data".to_owned(),
+        mountpoint: mountpoint.to_owned(),
+        mounts: vec![Mount {
+            mount_point: mountpoint.to_owned(),
+            mount_point_escaped: mountpoint.to_owned(),
+            root: "/".to_owned(),
+            mount_namespace: 4_026_531_841,
+            is_own_namespace: true,
+            mount_id: minor,
+            is_covered: false,
+            options: "rw".to_owned(),
+        }],
+        state,
+        severity: match state {
+            State::Ok | State::Unknown => None,
+            State::Slow | State::Erroring | State::Stuck => Some(Severity::Warning),
+            State::Hung | State::Dead => Some(Severity::Critical),
+        },
+        since: Mono(0),
+        since_unix_ns: Wall(TAKEN.0 - 20_000_000_000),
+        reason: String::new(),
+        evidence: Vec::new(),
+        in_flight: 0,
+        requests: Vec::new(),
+        oldest_request_age_ns: None,
+        blocked: 0,
+        blocked_tasks: Vec::new(),
+        failures: Vec::new(),
+        fuse: Some(Fuse {
+            connection: Dev(minor),
+            is_connected: Some(true),
+            waiting: Some(0),
+            servers: vec![Server {
+                pid: 90 + minor,
+                comm: "bindfs".to_owned(),
+                status: ServerStatus::Running,
+                exit: None,
+            }],
+            server_status: ServerStatus::Running,
+        }),
+        operations: vec![OperationCount {
+            operation: Operation(Op::Fuse(1)),
+            errno: None,
+            count: u64::from(minor),
+        }],
+        latency: vec![latency()],
+    }
+}
+
+/// 2 below 2 us, 1 between 2.1 s and 4.3 s.
+fn latency() -> ClassLatency {
+    let mut buckets = [0; BUCKETS];
+    buckets[0] = 2;
+    buckets[21] = 1;
+    ClassLatency {
+        class: "metadata",
+        buckets,
+        sum_ns: 3_000_003_000,
+    }
+}
+
+/// A healthy NFS mount, a hung one, a dead one, and one of each milder state.
+pub(super) fn snapshot() -> Snapshot {
+    let mut dead = superblock(
+        52,
+        State::Dead,
+        "/mnt/dead\u{1b}[2J\nChecked 1 mount; 0 are dead",
+    );
+    dead.reason = "server bindfs[142] is gone".to_owned();
+    if let Some(fuse) = &mut dead.fuse {
+        fuse.is_connected = Some(false);
+        fuse.server_status = ServerStatus::Gone;
+        fuse.servers[0].status = ServerStatus::Gone;
+        fuse.servers[0].exit = Some("SIGKILL".to_owned());
+    }
+    dead.operations.push(OperationCount {
+        operation: Operation(Op::Fuse(3)),
+        errno: Some(Errno::ENOTCONN),
+        count: 1_000,
+    });
+
+    let mut hung = superblock(53, State::Hung, "/mnt/hung");
+    hung.reason = "3 requests wait, the oldest (LOOKUP by stat[123]) for 31.2 s".to_owned();
+    hung.in_flight = 3;
+    hung.oldest_request_age_ns = Some(31_250_000_000);
+    hung.blocked = 3;
+    hung.blocked_tasks = vec![BlockedTask {
+        pid: 123,
+        tid: 123,
+        comm: "stat".to_owned(),
+        task_state: 'S',
+        waits_in: Some("request_wait_answer".to_owned()),
+        operation: Some(Operation(Op::Fuse(1))),
+        age_ns: Some(31_250_000_000),
+        stack: Vec::new(),
+    }];
+    if let Some(fuse) = &mut hung.fuse {
+        fuse.waiting = Some(3);
+        fuse.server_status = ServerStatus::Stopped;
+        fuse.servers[0].status = ServerStatus::Stopped;
+    }
+
+    let mut nfs = superblock(60, State::Ok, "/home");
+    nfs.fstype = "nfs4".to_owned();
+    nfs.device = "server:/home".to_owned();
+    nfs.fuse = None;
+    nfs.latency.clear();
+
+    let mut unknown = superblock(55, State::Unknown, "/mnt/unknown");
+    unknown.reason = "records were lost in the last minute".to_owned();
+
+    Snapshot {
+        taken_unix_ns: TAKEN,
+        taken: Mono(0),
+        superblocks: vec![
+            dead,
+            hung,
+            unknown,
+            superblock(54, State::Ok, "/mnt/ok"),
+            nfs,
+        ],
+        mounts_seen: 40,
+        superblocks_out_of_scope: 30,
+        unattributed: vec![OperationCount {
+            operation: Operation(Op::Syscall(3)),
+            errno: Some(Errno::EIO),
+            count: 2,
+        }],
+        observer: health(),
+    }
+}
+
+fn health() -> ObserverHealth {
+    ObserverHealth {
+        degraded: vec!["fuse_end is not attached: CAP_BPF is missing".to_owned()],
+        probes: vec![
+            Probe {
+                probe: "fuse_send",
+                kind: Some("tp_btf"),
+                is_wanted: true,
+                reason: "direct loads".to_owned(),
+            },
+            Probe {
+                probe: "fuse_end",
+                kind: None,
+                is_wanted: true,
+                reason: "CAP_BPF is missing".to_owned(),
+            },
+        ],
+        events: vec![("record", 5), ("mountinfo", 1)],
+        dropped: vec![("ring_full", 0)],
+        maps: vec![("IN_FLIGHT", 3, 65_536)],
+        self_touches: 0,
+        transitions: vec![("dead", "firing", 1)],
+    }
+}
+
+/// Nothing wrong.
+pub(super) fn healthy_snapshot() -> Snapshot {
+    let mut snapshot = snapshot();
+    snapshot
+        .superblocks
+        .retain(|superblock| superblock.state == State::Ok);
+    snapshot.observer.degraded.clear();
+    snapshot
+}

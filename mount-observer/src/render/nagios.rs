@@ -1,0 +1,211 @@
+//! One line and one exit code in the convention of the monitoring plugins
+//! (<https://www.monitoring-plugins.org/doc/guidelines.html>).
+
+use super::escape::escaped;
+use crate::{
+    alert::{Severity, State},
+    snapshot::{Snapshot, Superblock},
+    text::append,
+};
+
+/// Superblocks named in the line; the rest are counted.
+const NAMED_MAX: usize = 5;
+
+/// What a plugin's exit code says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Exit code 0.
+    Ok,
+    /// Exit code 1.
+    Warning,
+    /// Exit code 2.
+    Critical,
+    /// Exit code 3.
+    Unknown,
+}
+
+impl Status {
+    /// The exit code.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Warning => 1,
+            Self::Critical => 2,
+            Self::Unknown => 3,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Warning => "WARNING",
+            Self::Critical => "CRITICAL",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+}
+
+/// The plugin's answer about a snapshot.
+pub fn nagios(snapshot: &Snapshot) -> (Status, String) {
+    let status = status(snapshot);
+    let line = format!(
+        "MOUNTS {} - {} | {}",
+        status.name(),
+        text(&said(snapshot)),
+        performance_data(snapshot)
+    );
+    (status, line)
+}
+
+/// The plugin's answer when there is no snapshot.
+pub fn nagios_failure(why: &str) -> (Status, String) {
+    let line = format!("MOUNTS UNKNOWN - {}", text(why));
+    (Status::Unknown, line)
+}
+
+/// A known fault outranks not seeing; not seeing outranks health.
+fn status(snapshot: &Snapshot) -> Status {
+    let worst = snapshot
+        .superblocks
+        .iter()
+        .filter_map(|superblock| superblock.severity)
+        .max();
+    match worst {
+        Some(Severity::Critical) => Status::Critical,
+        Some(Severity::Warning) => Status::Warning,
+        None if count(snapshot, State::Unknown) > 0 => Status::Unknown,
+        None if !snapshot.observer.degraded.is_empty() => Status::Unknown,
+        None => Status::Ok,
+    }
+}
+
+/// `1 of 42 mounts is dead, 2 are hung: /mnt/a (0:52) server is gone; ...`
+fn said(snapshot: &Snapshot) -> String {
+    let total = snapshot.superblocks.len();
+    let unwell: Vec<&Superblock> = snapshot
+        .superblocks
+        .iter()
+        .filter(|superblock| superblock.state != State::Ok)
+        .collect();
+    if unwell.is_empty() {
+        let blind = snapshot.observer.degraded.first();
+        return match blind {
+            Some(why) => format!("{}; {why}", mounts(total)),
+            None => format!("{}, none in trouble", mounts(total)),
+        };
+    }
+    let mut counts = Vec::new();
+    for state in State::ALL
+        .into_iter()
+        .rev()
+        .filter(|&state| state != State::Ok)
+    {
+        let count = count(snapshot, state);
+        if count > 0 {
+            let of = if counts.is_empty() {
+                format!(" of {}", mounts(total))
+            } else {
+                String::new()
+            };
+            let verb = if count == 1 { "is" } else { "are" };
+            counts.push(format!("{count}{of} {verb} {}", state.name()));
+        }
+    }
+    let mut named: Vec<String> = unwell
+        .iter()
+        .take(NAMED_MAX)
+        .map(|superblock| {
+            format!(
+                "{} ({}) {}",
+                superblock.mountpoint, superblock.id, superblock.reason
+            )
+        })
+        .collect();
+    if unwell.len() > NAMED_MAX {
+        named.push(format!("{} more", unwell.len() - NAMED_MAX));
+    }
+    format!("{}: {}", counts.join(", "), named.join("; "))
+}
+
+/// Ranges as thresholds: dead is critical above 0, what may be a warning only warns above 0.
+fn performance_data(snapshot: &Snapshot) -> String {
+    let mut data = format!("mounts={};;;0", snapshot.superblocks.len());
+    for (state, thresholds) in [
+        (State::Dead, ";0"),
+        (State::Hung, "0;"),
+        (State::Stuck, "0;"),
+        (State::Erroring, "0;"),
+        (State::Slow, "0;"),
+        (State::Unknown, ";"),
+    ] {
+        let (name, count) = (state.name(), count(snapshot, state));
+        append(&mut data, format_args!(" {name}={count};{thresholds};0"));
+    }
+    data
+}
+
+fn count(snapshot: &Snapshot, state: State) -> usize {
+    snapshot
+        .superblocks
+        .iter()
+        .filter(|superblock| superblock.state == state)
+        .count()
+}
+
+/// `1 mount`, `42 mounts`.
+fn mounts(count: usize) -> String {
+    if count == 1 {
+        "1 mount".to_owned()
+    } else {
+        format!("{count} mounts")
+    }
+}
+
+/// One line without control characters and without `|`, which begins the performance data.
+fn text(text: &str) -> String {
+    escaped(text).replace('|', "\\x7c")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fixture;
+
+    #[test]
+    fn the_line_names_the_worst_first_and_cannot_be_forged() {
+        let mut many = fixture::snapshot();
+        let dead = many.superblocks[0].clone();
+        many.superblocks = std::iter::repeat_n(dead, 7).collect();
+        many.superblocks[0].mountpoint = "/mnt/a|dead=0".to_owned();
+        let mut blind = fixture::healthy_snapshot();
+        blind.observer.degraded = vec!["CAP_BPF is missing".to_owned()];
+        let mut stuck = fixture::healthy_snapshot();
+        stuck.superblocks[0].state = State::Stuck;
+        stuck.superblocks[0].severity = Some(Severity::Warning);
+        stuck.superblocks[0].reason = "1 READ waits".to_owned();
+        let mut none = fixture::healthy_snapshot();
+        none.superblocks.clear();
+
+        let said: Vec<String> = [
+            fixture::snapshot(),
+            many,
+            stuck,
+            blind,
+            fixture::healthy_snapshot(),
+            none,
+        ]
+        .iter()
+        .map(|snapshot| {
+            let (status, line) = nagios(snapshot);
+            assert!(!line.contains('\n'), "{line}");
+            assert_eq!(line.matches('|').count(), 1, "{line}");
+            format!("{} {line}", status.exit_code())
+        })
+        .collect();
+        insta::assert_snapshot!(said.join("\n"));
+        assert_eq!(
+            nagios_failure("cannot\nlook"),
+            (Status::Unknown, "MOUNTS UNKNOWN - cannot\\nlook".to_owned())
+        );
+    }
+}
