@@ -62,6 +62,12 @@ impl FuseMount {
     }
 }
 
+impl AsRef<Self> for FuseMount {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 /// A [`FaultFs`](crate::faultfs::FaultFs) in a process of its own.
 #[derive(Debug)]
 pub struct FaultFsMount {
@@ -101,6 +107,12 @@ impl FaultFsMount {
     }
 }
 
+impl AsRef<FuseMount> for FaultFsMount {
+    fn as_ref(&self) -> &FuseMount {
+        &self.mount
+    }
+}
+
 impl std::ops::Deref for FaultFsMount {
     type Target = FuseMount;
 
@@ -126,6 +138,12 @@ impl SshfsMount {
     pub fn signal_backend(&self, signal: Signal) {
         let pid = i32::try_from(self.backend).expect("pid_max is below 2^22");
         signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("signal sftp-server");
+    }
+}
+
+impl AsRef<FuseMount> for SshfsMount {
+    fn as_ref(&self) -> &FuseMount {
+        &self.mount
     }
 }
 
@@ -228,7 +246,9 @@ impl Sandbox {
                 .arg(format!("-ossh_command={}", script.display()))
                 .args(options)
                 .arg(format!("localhost:{}", source.display()))
-                .arg(&path);
+                .arg(&path)
+                // It complains about a backend that the test broke on purpose.
+                .stderr(Stdio::null());
         });
         let backend = within(MOUNT_DEADLINE, "sftp-server starts", || {
             fs::read_to_string(&pid_file).ok()?.trim().parse().ok()
@@ -249,7 +269,12 @@ fn mounted(server: Process, path: PathBuf) -> FuseMount {
         );
         device_of(&path)
     });
-    FuseMount { server, path, dev }
+    let mount = FuseMount { server, path, dev };
+    // INIT is sent before the mount can be seen; calls that come before its answer wait for that.
+    within(MOUNT_DEADLINE, &format!("{mount:?} is initialised"), || {
+        (mount.waiting() == 0).then_some(())
+    });
+    mount
 }
 
 /// `major:minor` of what is mounted on exactly this path, the topmost if there are several.

@@ -5,6 +5,8 @@
     reason = "a key that a JSON value lacks reads as null"
 )]
 
+mod seen;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
@@ -18,6 +20,8 @@ use std::{
 
 use serde_json::Value;
 
+pub use self::seen::{Superblock, Transition};
+use self::seen::{device_of_id, epoch_of_id};
 use crate::{
     http,
     process::Process,
@@ -27,6 +31,9 @@ use crate::{
 
 /// To load and attach programs on a busy machine, and to answer its first request.
 const START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Target of the log lines that report a change of an alert.
+const ALERT_TARGET: &str = "mount_observer::alert";
 
 /// A running `mount-observer run`.
 #[derive(Debug)]
@@ -40,90 +47,6 @@ pub struct Observer {
 /// Lines logged so far, each with the time it arrived.
 #[derive(Clone, Debug, Default)]
 struct Log(Arc<Mutex<Vec<(Instant, Value)>>>);
-
-/// One line of the log that reports a change of an alert.
-#[derive(Clone, Debug)]
-pub struct Transition {
-    /// When the line arrived here.
-    pub at: Instant,
-    /// The fields of the line.
-    pub fields: Value,
-}
-
-impl Transition {
-    /// A field of the line as text; empty when it is not there.
-    pub fn text(&self, field: &str) -> &str {
-        self.fields[field].as_str().unwrap_or_default()
-    }
-
-    /// Whether it reports that this kind of alert on this superblock changed to this.
-    pub fn is(&self, superblock: &str, kind: &str, to: &str) -> bool {
-        self.text("superblock") == superblock && self.text("kind") == kind && self.text("to") == to
-    }
-}
-
-/// One superblock of a snapshot, as JSON.
-#[derive(Clone, Debug)]
-pub struct Superblock(pub Value);
-
-impl Superblock {
-    /// A field as text; empty when it is absent or no text.
-    pub fn text(&self, field: &str) -> &str {
-        self.0[field].as_str().unwrap_or_default()
-    }
-
-    /// A field as a number.
-    ///
-    /// # Panics
-    /// When it is absent or no number.
-    #[track_caller]
-    pub fn number(&self, field: &str) -> u64 {
-        self.0[field]
-            .as_u64()
-            .unwrap_or_else(|| panic!("no {field} in {}", self.0))
-    }
-
-    /// Its state.
-    pub fn state(&self) -> &str {
-        self.text("state")
-    }
-
-    /// A field as a list; empty when it is absent.
-    pub fn list(&self, field: &str) -> &[Value] {
-        self.0[field].as_array().map_or(&[], Vec::as_slice)
-    }
-
-    /// Age of the oldest request in flight.
-    pub fn oldest_age(&self) -> Option<Duration> {
-        self.0["oldest_request_age_ns"]
-            .as_u64()
-            .map(Duration::from_nanos)
-    }
-
-    /// How often an operation ended with this errno (`None`: success), over all operations when
-    /// none is named.
-    pub fn count(&self, operation: Option<&str>, errno: Option<&str>) -> u64 {
-        self.list("operations")
-            .iter()
-            .filter(|count| count["errno"].as_str() == errno)
-            .filter(|count| operation.is_none_or(|name| count["operation"] == name))
-            .filter_map(|count| count["count"].as_u64())
-            .sum()
-    }
-
-    /// Status of the server.
-    pub fn server_status(&self) -> &str {
-        self.0["fuse"]["server_status"].as_str().unwrap_or_default()
-    }
-
-    /// Pids of blocked tasks' processes, as listed.
-    pub fn blocked_pids(&self) -> Vec<u64> {
-        self.list("blocked_tasks")
-            .iter()
-            .filter_map(|task| task["pid"].as_u64())
-            .collect()
-    }
-}
 
 /// How to start an observer.
 #[derive(Clone, Debug, Default)]
@@ -300,17 +223,8 @@ impl Observer {
         self.log
             .lines()
             .into_iter()
-            .filter_map(|(at, line)| {
-                // tracing's JSON lines keep their fields in an object of their own.
-                let fields = if line["fields"].is_object() {
-                    line["fields"].clone()
-                } else {
-                    line
-                };
-                fields["kind"]
-                    .is_string()
-                    .then_some(Transition { at, fields })
-            })
+            .filter(|(_, line)| line["target"] == ALERT_TARGET)
+            .map(|(at, fields)| Transition { at, fields })
             .collect()
     }
 
@@ -323,17 +237,17 @@ impl Observer {
         &self,
         superblock: &str,
         kind: &str,
-        to: &str,
+        change: &str,
         deadline: Duration,
     ) -> Transition {
         let found = poll(deadline, || {
             self.transitions()
                 .into_iter()
-                .find(|transition| transition.is(superblock, kind, to))
+                .find(|transition| transition.is(superblock, kind, change))
         });
         found.unwrap_or_else(|| {
             panic!(
-                "no transition of {superblock} {kind} to {to} within {deadline:?}; last seen: {:#}\n{}",
+                "no transition of {superblock} {kind} {change} within {deadline:?}; last seen: {:#}\n{}",
                 self.superblock(superblock).map_or(Value::Null, |superblock| superblock.0),
                 self.log_text()
             )
@@ -375,17 +289,6 @@ impl Log {
     }
 }
 
-/// `0:52` of `0:52#1`.
-fn device_of_id(id: Option<&str>) -> Option<&str> {
-    id?.split('#').next()
-}
-
-/// 1 of `0:52#1`, 0 of `0:52`.
-fn epoch_of_id(id: Option<&str>) -> u32 {
-    id.and_then(|id| id.split_once('#')?.1.parse().ok())
-        .unwrap_or(0)
-}
-
 /// A port nobody listens on right now.
 fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind a port");
@@ -407,21 +310,4 @@ fn build() -> PathBuf {
         .is_ok_and(|status| status.success());
     assert!(is_built, "cargo build --package=mount-observer failed");
     crate::sandbox::beside_us("mount-observer")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_epoch_is_behind_the_hash() {
-        assert_eq!(
-            (device_of_id(Some("0:52#3")), epoch_of_id(Some("0:52#3"))),
-            (Some("0:52"), 3)
-        );
-        assert_eq!(
-            (device_of_id(Some("0:52")), epoch_of_id(Some("0:52"))),
-            (Some("0:52"), 0)
-        );
-    }
 }

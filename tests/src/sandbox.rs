@@ -165,7 +165,10 @@ fn victim_program() -> PathBuf {
 }
 
 /// A program of this package, built by cargo: one directory up from the running test.
-pub(crate) fn beside_us(name: &str) -> PathBuf {
+///
+/// # Panics
+/// When the running test was not built by cargo.
+pub fn beside_us(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("our own path");
     let directory = test
         .ancestors()

@@ -41,6 +41,9 @@ struct Args {
     /// Let other users in.
     #[arg(long)]
     allow_other: bool,
+    /// The user the mount belongs to, who alone may use it without --allow-other; ours by default.
+    #[arg(long)]
+    owner: Option<u32>,
     /// How long the kernel may believe names and attributes, in milliseconds.
     #[arg(long, default_value_t = 0)]
     ttl_ms: u64,
@@ -61,12 +64,8 @@ fn run(args: &Args) -> Result<()> {
     let fs = FaultFs::new(Arc::clone(&rules), Duration::from_millis(args.ttl_ms));
     let device =
         mount_fuse(args).with_context(|| format!("mount {}", args.mount_point.display()))?;
-    let acl = if args.allow_other {
-        SessionACL::All
-    } else {
-        SessionACL::Owner
-    };
-    let session = Session::from_fd(fs, device, acl, fuser::Config::default())?;
+    // Who may come in is the kernel's business (fuse_allow_current_process).
+    let session = Session::from_fd(fs, device, SessionACL::All, fuser::Config::default())?;
     println!("ready");
     thread::spawn(move || {
         obey(&rules);
@@ -87,7 +86,7 @@ fn mount_fuse(args: &Args) -> Result<OwnedFd> {
     let options = format!(
         "fd={},rootmode=40000,user_id={},group_id={}{}",
         device.as_raw_fd(),
-        geteuid(),
+        args.owner.unwrap_or_else(|| geteuid().as_raw()),
         getegid(),
         if args.allow_other { ",allow_other" } else { "" }
     );

@@ -11,13 +11,14 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     thread,
+    time::Duration,
 };
 
 use clap::{Parser, ValueEnum};
 
 /// Repeat a call, in as many threads as asked for. Prints one line per outcome when all are done:
 /// `ok COUNT`, or the errno and its count.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 struct Args {
     /// What to call.
     #[arg(value_enum)]
@@ -30,6 +31,9 @@ struct Args {
     /// Calls per thread.
     #[arg(long, default_value_t = 1)]
     repeat: usize,
+    /// Pause after each call, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    pause_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -56,10 +60,10 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let workers: Vec<_> = (0..args.threads)
         .filter_map(|_| {
-            let (call, path, repeat) = (args.call, args.path.clone(), args.repeat);
+            let args = args.clone();
             thread::Builder::new()
                 .stack_size(STACK_BYTES)
-                .spawn(move || outcomes(call, &path, repeat))
+                .spawn(move || outcomes(&args))
                 .ok()
         })
         .collect();
@@ -82,15 +86,23 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn outcomes(call: Call, path: &Path, repeat: usize) -> Outcomes {
+fn outcomes(args: &Args) -> Outcomes {
     let mut outcomes = Outcomes::new();
-    for _ in 0..repeat {
-        let errno = once(call, path)
+    for _ in 0..args.repeat {
+        let errno = once(args.call, &args.path)
             .err()
             .map(|error| error.raw_os_error().unwrap_or(0));
         *outcomes.entry(errno).or_default() += 1;
+        if args.pause_ms > 0 {
+            pause(Duration::from_millis(args.pause_ms));
+        }
     }
     outcomes
+}
+
+#[expect(clippy::disallowed_methods, reason = "a paced load")]
+fn pause(time: Duration) {
+    thread::sleep(time);
 }
 
 #[expect(clippy::disallowed_methods, reason = "touching the mount is the point")]

@@ -5,11 +5,12 @@
 use std::{ffi::OsStr, path::Path, time::Duration};
 
 use mount_observer_tests::{
-    Process, Sandbox, host_test,
+    Need, Process, Sandbox, host_test,
+    mounts::device_of,
     process::{threads, waits_in},
     wait::{now, within},
 };
-use nix::libc;
+use nix::{libc, sys::signal::Signal};
 
 /// Far more than any of this needs.
 const SOON: Duration = Duration::from_secs(10);
@@ -24,11 +25,17 @@ fn outcome(sandbox: &Sandbox, name: &str, path: &Path) -> String {
 }
 
 /// Waits until one of the victim's threads waits for an answer.
+#[track_caller]
 fn wait_until_blocked(victim: &Process) {
-    within(SOON, &format!("{victim:?} waits for an answer"), || {
+    wait_until_in(victim, "request_wait_answer");
+}
+
+#[track_caller]
+fn wait_until_in(victim: &Process, function: &str) {
+    within(SOON, &format!("{victim:?} waits in {function}"), || {
         threads(victim.pid())
             .into_iter()
-            .find(|&tid| waits_in(tid).as_deref() == Some("request_wait_answer"))
+            .find(|&tid| waits_in(tid).as_deref() == Some(function))
     });
 }
 
@@ -144,10 +151,7 @@ fn a_server_told_to_exit_leaves_a_dead_mount_behind() {
         );
         let after = outcome(sandbox, "stat", &fs.join("file"));
         assert_eq!(after, format!("{} 1", libc::ENOTCONN));
-        assert_eq!(
-            mount_observer_tests::mounts::device_of(&fs.path).as_ref(),
-            Some(&fs.dev)
-        );
+        assert_eq!(device_of(&fs.path).as_ref(), Some(&fs.dev));
     });
 }
 
@@ -155,7 +159,7 @@ fn a_server_told_to_exit_leaves_a_dead_mount_behind() {
 fn a_stopped_server_leaves_its_callers_waiting_until_it_is_aborted() {
     host_test(&[], |sandbox| {
         let fs = sandbox.faultfs("mount");
-        fs.server.signal(nix::sys::signal::Signal::SIGSTOP);
+        fs.server.signal(Signal::SIGSTOP);
         let victim = sandbox.victim(&[
             OsStr::new("stat"),
             fs.path.as_os_str(),
@@ -169,5 +173,64 @@ fn a_stopped_server_leaves_its_callers_waiting_until_it_is_aborted() {
             victim.output_within(SOON),
             format!("{} 20\n", libc::ECONNABORTED)
         );
+    });
+}
+
+#[test]
+fn root_is_refused_by_a_mount_that_belongs_to_somebody_else() {
+    host_test(&[], |sandbox| {
+        let fs = sandbox.faultfs_with("mount", &["--owner=65534"]);
+        let refused = outcome(sandbox, "stat", &fs.join("file"));
+        assert_eq!(refused, format!("{} 1", libc::EACCES));
+    });
+}
+
+#[test]
+fn a_second_lookup_in_sshfs_waits_behind_the_first_one_s_directory_lock() {
+    host_test(&[Need::Sshfs], |sandbox| {
+        let fs = sandbox.sshfs("mount", &[]);
+        fs.signal_backend(Signal::SIGSTOP);
+        let first = call(sandbox, "stat", &fs.join("nothing1"));
+        wait_until_blocked(&first);
+        let second = call(sandbox, "stat", &fs.join("nothing2"));
+        wait_until_in(&second, "fuse_lock_inode");
+        assert_eq!(fs.waiting(), 1);
+        fs.signal_backend(Signal::SIGCONT);
+        for victim in [first, second] {
+            assert_eq!(victim.output_within(SOON), format!("{} 1\n", libc::ENOENT));
+        }
+    });
+}
+
+#[test]
+fn sshfs_unmounts_itself_when_its_sftp_server_is_killed() {
+    host_test(&[Need::Sshfs], |sandbox| {
+        let fs = sandbox.sshfs("mount", &[]);
+        fs.signal_backend(Signal::SIGSTOP);
+        let victim = call(sandbox, "list", &fs.path);
+        wait_until_blocked(&victim);
+        fs.signal_backend(Signal::SIGKILL);
+        assert_eq!(victim.output_within(SOON), format!("{} 1\n", libc::EIO));
+        within(SOON, "the mount is gone", || {
+            device_of(&fs.path).is_none().then_some(())
+        });
+    });
+}
+
+#[test]
+fn sshfs_told_to_reconnect_answers_eio_while_it_cannot() {
+    host_test(&[Need::Sshfs], |sandbox| {
+        let fs = sandbox.sshfs("mount", &["-oreconnect"]);
+        std::fs::remove_file(sandbox.path("mount.ssh")).expect("remove the script");
+        fs.signal_backend(Signal::SIGKILL);
+        within(SOON, "calls fail", || {
+            (outcome(sandbox, "stat", &fs.join("nothing")) == format!("{} 1", libc::EIO))
+                .then_some(())
+        });
+        assert_eq!(
+            outcome(sandbox, "stat", &fs.join("nothing")),
+            format!("{} 1", libc::EIO)
+        );
+        assert_eq!(device_of(&fs.path).as_ref(), Some(&fs.dev));
     });
 }
