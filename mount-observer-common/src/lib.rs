@@ -8,21 +8,25 @@
 #![no_std]
 
 mod buckets;
+mod counters;
 mod in_flight;
 mod offsets;
 mod record;
 mod rows;
+mod settings;
 mod syscalls;
 mod totals;
 mod wire;
 
 pub use buckets::{BUCKETS, bucket_of, bucket_upper_bound_ns};
+pub use counters::Counter;
 pub use in_flight::InFlight;
 pub use offsets::{ABSENT, FieldPath, OFFSETS};
 pub use record::{PATH_MAX_BYTES, PathRecord, Record, RecordKind};
-pub use rows::{HolderRow, QueuedRow, RowKind, STACK_DEPTH, TaskRow};
+pub use rows::{HolderRow, QUEUED_MAX, QueuedRow, RowKind, STACK_DEPTH, TaskRow};
+pub use settings::{ScanMode, Settings, TextRange, WAIT_RANGES_MAX};
 pub use syscalls::{PathArguments, SYSCALL_OPS_MAX, SyscallOp};
-pub use totals::{Op, TotalsKey, TotalsValue};
+pub use totals::{Op, TotalsKey, TotalsSlot, TotalsValue};
 
 /// Bytes of a task's `comm` (`TASK_COMM_LEN`, `include/linux/sched.h`), NUL-padded.
 pub const COMM_BYTES: usize = 16;

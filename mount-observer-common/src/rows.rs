@@ -6,6 +6,10 @@ use crate::{COMM_BYTES, wire::wire};
 /// Kernel stack frames kept per task; deep enough from the wait up to the system call.
 pub const STACK_DEPTH: usize = 16;
 
+/// Requests written per `/dev/fuse` descriptor: 256 x 56 B stay below the 32 KiB that a `seq_file`
+/// element may take (`bpf_seq_read`, `kernel/bpf/bpf_iter.c`: `PAGE_SIZE << 3`).
+pub const QUEUED_MAX: usize = 256;
+
 /// The kind of a row, its first `u32`; the second is its size in bytes.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +53,8 @@ pub struct HolderRow {
     pub waiting: u32,
     /// The holder's `task.__state` (`include/linux/sched.h`: 4 is stopped).
     pub task_state: u32,
-    /// Requests found on the connection's lists while walking from this descriptor.
+    /// Requests on the connection's lists as seen from this descriptor; `waiting` when they are more
+    /// than [`QUEUED_MAX`].
     pub queued_seen: u32,
     /// How many of those follow as [`QueuedRow`]; the rest did not fit.
     pub queued_emitted: u32,

@@ -106,6 +106,40 @@ impl TotalsValue {
     };
 }
 
+/// What the map `TOTALS` holds per CPU: the counters, and the rate limit of their records.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "decode",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::KnownLayout,
+        zerocopy::Immutable
+    )
+)]
+pub struct TotalsSlot {
+    /// The counters.
+    pub value: TotalsValue,
+    /// `CLOCK_MONOTONIC`, ns, when the current burst of records began.
+    pub window_ns: u64,
+    /// Records made in it.
+    pub window_records: u32,
+    /// Records held back since the last one made.
+    pub suppressed: u32,
+}
+wire!(TotalsSlot, 160);
+
+impl TotalsSlot {
+    /// Nothing counted.
+    pub const ZERO: Self = Self {
+        value: TotalsValue::ZERO,
+        window_ns: 0,
+        window_records: 0,
+        suppressed: 0,
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

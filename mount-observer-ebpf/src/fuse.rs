@@ -1,0 +1,239 @@
+//! FUSE requests: sent, ended, in flight.
+//!
+//! Requests are paired by the address of their `struct fuse_req`: `unique` is 0 at send before
+//! 6.18. What fails before a request exists (`fuse_get_req` on a dead connection) is not seen here.
+
+use aya_ebpf::{
+    Global,
+    helpers::{
+        bpf_get_current_pid_tgid,
+        generated::{bpf_get_current_comm, bpf_ktime_get_ns},
+    },
+    macros::{btf_tracepoint, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext},
+};
+use mount_observer_common::{COMM_BYTES, Counter, InFlight, Op, Record, RecordKind, TotalsKey};
+
+use crate::{
+    counters::count,
+    kernel::{
+        OFF_REQ_ERROR, OFF_REQ_NODEID, OFF_REQ_OPCODE, OFF_REQ_UNIQUE, Probed, Reader, Typed,
+        field, request_dev,
+    },
+    maps::{IN_FLIGHT, SETTINGS},
+    record::{self, Facts, Wake},
+    totals,
+};
+
+/// One bit per errno whose failures leave a record: those a broken connection or server answers.
+#[unsafe(no_mangle)]
+static RECORDED_ERRNO: [Global<u64>; 3] = [const { Global::new(0) }; 3];
+
+/// Whether failures with this errno leave a record.
+#[inline(always)]
+pub fn is_recorded(errno: u32) -> bool {
+    let bits = match errno >> 6 {
+        0 => RECORDED_ERRNO[0].load(),
+        1 => RECORDED_ERRNO[1].load(),
+        2 => RECORDED_ERRNO[2].load(),
+        _ => 0,
+    };
+    bits >> (errno & 63) & 1 != 0
+}
+
+#[btf_tracepoint(function = "fuse_request_send")]
+fn fuse_send(context: BtfTracePointContext) -> i32 {
+    sent::<Typed>(context.arg(0));
+    0
+}
+
+#[btf_tracepoint(function = "fuse_request_end")]
+fn fuse_end(context: BtfTracePointContext) -> i32 {
+    ended::<Typed>(context.arg(0));
+    0
+}
+
+/// Where FUSE is a module: its BTF is out of aya's reach, its tracepoints are not.
+#[raw_tracepoint(tracepoint = "fuse_request_send")]
+fn fuse_send_raw(context: RawTracePointContext) -> i32 {
+    sent::<Probed>(context.arg(0));
+    0
+}
+
+/// See [`fuse_send_raw`].
+#[raw_tracepoint(tracepoint = "fuse_request_end")]
+fn fuse_end_raw(context: RawTracePointContext) -> i32 {
+    ended::<Probed>(context.arg(0));
+    0
+}
+
+#[inline(always)]
+fn sent<R: Reader>(request: *const u8) {
+    let dev = request_dev::<R>(request);
+    if dev == 0 {
+        return;
+    }
+    count(Counter::RequestsSent);
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let tgid = (pid_tgid >> 32) as u32;
+    if let Some(settings) = SETTINGS.get(0)
+        && settings.self_tgid == tgid
+    {
+        count(Counter::SelfTouches);
+    }
+    let mut entry = InFlight {
+        // SAFETY: the helper has no requirement.
+        start_ns: unsafe { bpf_ktime_get_ns() },
+        unique: field::<R, u64>(request, &OFF_REQ_UNIQUE),
+        nodeid: field::<R, u64>(request, &OFF_REQ_NODEID),
+        dev,
+        opcode: field::<R, u32>(request, &OFF_REQ_OPCODE),
+        tgid,
+        tid: pid_tgid as u32,
+        comm: [0; COMM_BYTES],
+    };
+    // SAFETY: the buffer is COMM_BYTES long.
+    unsafe { bpf_get_current_comm(entry.comm.as_mut_ptr().cast(), COMM_BYTES as u32) };
+    // Overwrites the entry of a request that never ended: the slab hands addresses out again.
+    if IN_FLIGHT.insert(request as u64, entry, 0).is_err() {
+        count(Counter::InFlightFull);
+    }
+}
+
+#[inline(always)]
+fn ended<R: Reader>(request: *const u8) {
+    // SAFETY: the helper has no requirement.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    let address = request as u64;
+    let error: i32 = field::<R, i32>(request, &OFF_REQ_ERROR);
+    let errno = error.wrapping_neg() as u32;
+    let opcode = field::<R, u32>(request, &OFF_REQ_OPCODE);
+    let entry = IN_FLIGHT.get_ptr(address);
+    let dev = match entry {
+        // SAFETY: a live map value.
+        Some(entry) => unsafe { (*entry).dev },
+        None => request_dev::<R>(request),
+    };
+    if dev == 0 {
+        return;
+    }
+    count(Counter::RequestsEnded);
+    let end = End {
+        now_ns,
+        op: Op::wire_of_opcode(opcode),
+        errno,
+        dev,
+    };
+    match entry {
+        Some(entry) => {
+            end_matched(&end, entry);
+            // Cannot fail for an entry just found, unless another end raced us to it.
+            let _ = IN_FLIGHT.remove(address);
+        }
+        None => end_unmatched(&end),
+    }
+}
+
+/// What the end of a request tells by itself.
+struct End {
+    now_ns: u64,
+    op: u16,
+    errno: u32,
+    dev: u32,
+}
+
+impl End {
+    #[inline(always)]
+    fn key(&self) -> TotalsKey {
+        TotalsKey {
+            dev: self.dev,
+            op: self.op,
+            errno: self.errno as u16,
+        }
+    }
+}
+
+#[inline(always)]
+fn end_matched(end: &End, entry: *const InFlight) {
+    // SAFETY: a live map value.
+    let entry = unsafe { &*entry };
+    let latency_ns = end.now_ns.saturating_sub(entry.start_ns);
+    let is_slow = SETTINGS
+        .get(0)
+        .is_some_and(|settings| latency_ns >= settings.slow_ns);
+    let Some(slot) = totals::slot_of(&end.key()) else {
+        return;
+    };
+    // SAFETY: just looked up.
+    unsafe { totals::add_latency(slot, end.now_ns, latency_ns, is_slow) };
+    let kind = if is_recorded(end.errno) {
+        RecordKind::RequestFailed
+    } else if is_slow {
+        RecordKind::RequestSlow
+    } else {
+        return;
+    };
+    // SAFETY: just looked up.
+    let Some(suppressed) = (unsafe { totals::admit(slot, end.now_ns) }) else {
+        return;
+    };
+    let Some(mut room) = record::reserve::<Record>() else {
+        return;
+    };
+    let facts = Facts {
+        kind,
+        op: end.op,
+        time_ns: end.now_ns,
+        latency_ns,
+        dev: end.dev,
+        errno: end.errno,
+        pid_tgid: u64::from(entry.tgid) << 32 | u64::from(entry.tid),
+        suppressed,
+        mnt_ns: 0,
+    };
+    // SAFETY: reserved memory.
+    unsafe {
+        record::fill(room.as_mut_ptr(), &facts);
+        (*room.as_mut_ptr()).comm = entry.comm;
+    }
+    record::submit(room, Wake::Later);
+}
+
+/// A request older than the probes: counted, without a latency. Failures still leave a record,
+/// which names nobody: the current task is the server or the aborter.
+#[inline(always)]
+fn end_unmatched(end: &End) {
+    count(Counter::EndsUnmatched);
+    let Some(slot) = totals::slot_of(&end.key()) else {
+        return;
+    };
+    // SAFETY: just looked up.
+    unsafe { totals::add_end(slot, end.now_ns) };
+    if !is_recorded(end.errno) {
+        return;
+    }
+    // SAFETY: just looked up.
+    let Some(suppressed) = (unsafe { totals::admit(slot, end.now_ns) }) else {
+        return;
+    };
+    let Some(mut room) = record::reserve::<Record>() else {
+        return;
+    };
+    let facts = Facts {
+        kind: RecordKind::RequestFailed,
+        op: end.op,
+        time_ns: end.now_ns,
+        latency_ns: 0,
+        dev: end.dev,
+        errno: end.errno,
+        pid_tgid: 0,
+        suppressed,
+        mnt_ns: 0,
+    };
+    // SAFETY: reserved memory.
+    unsafe {
+        record::fill(room.as_mut_ptr(), &facts);
+        (*room.as_mut_ptr()).comm = [0; COMM_BYTES];
+    }
+    record::submit(room, Wake::Later);
+}

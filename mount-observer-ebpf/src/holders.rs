@@ -1,0 +1,126 @@
+//! The iterator over all open files: who holds `/dev/fuse`, the state of each connection, and the
+//! requests queued on it ([`crate::walk`]).
+
+use aya_ebpf::{bindings::seq_file, helpers::generated::bpf_seq_write};
+use mount_observer_common::{HolderRow, QUEUED_MAX, QueuedRow, RowKind};
+
+use crate::{
+    kernel::{
+        OFF_CONN_CONNECTED, OFF_CONN_WAITING, OFF_FILE_INODE, OFF_FILE_PRIVATE, OFF_FUD_CONN,
+        OFF_INODE_RDEV, OFF_TASK_STATE, OFF_TASK_TGID, Probed, Typed, connection_dev, field,
+        follow, read_comm,
+    },
+    maps::{SCRATCH, Scratch},
+    walk,
+};
+
+/// `/dev/fuse`: misc major 10, `FUSE_MINOR` 229 (`include/linux/miscdevice.h`), as a `dev_t`.
+const FUSE_RDEV: u32 = 10 << 20 | 229;
+
+/// `FUSE_DEV_SYNC_INIT` (7.0) and `FUSE_DEV_CHAN_DISCONNECTED` (7.2) mark the pointer's low bits.
+const POINTER_MARKS: usize = 3;
+
+#[repr(C)]
+struct Meta {
+    seq: *mut seq_file,
+}
+
+/// `struct bpf_iter__task_file`, whose layout is part of the iterator's contract.
+#[repr(C)]
+pub struct TaskFile {
+    meta: *const Meta,
+    task: *const u8,
+    fd: u32,
+    file: *const u8,
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+extern "C" fn holders(context: *const TaskFile) -> i32 {
+    // SAFETY: the kernel passes a valid context; either pointer is null at the end of the walk.
+    let (task, file) = unsafe { ((*context).task, (*context).file) };
+    if task.is_null() || file.is_null() {
+        return 0;
+    }
+    let inode = follow::<Typed>(file, &OFF_FILE_INODE);
+    if field::<Typed, u32>(inode, &OFF_INODE_RDEV) != FUSE_RDEV {
+        return 0;
+    }
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
+    let device = follow::<Typed>(file, &OFF_FILE_PRIVATE);
+    // SAFETY: a live map value, and only one scan runs at a time.
+    let emitted = unsafe {
+        (*scratch).holder.tgid = field::<Typed, u32>(task, &OFF_TASK_TGID);
+        (*scratch).holder.task_state = field::<Typed, u32>(task, &OFF_TASK_STATE);
+        (*scratch).holder.fd = (*context).fd;
+        read_comm(task, &mut (*scratch).holder.comm);
+        describe(&mut (*scratch).holder, device)
+    };
+    // SAFETY: the context's meta is valid as long as the context is.
+    unsafe { write((*(*context).meta).seq, scratch, emitted) };
+    0
+}
+
+/// Writes the row and its requests. When the buffer is full the kernel runs the program again for
+/// the same file, so a failed write loses nothing.
+#[inline(always)]
+unsafe fn write(seq: *mut seq_file, scratch: *const Scratch, emitted: u32) {
+    // SAFETY: both parts lie inside the map value.
+    unsafe {
+        bpf_seq_write(
+            seq,
+            (&raw const (*scratch).holder).cast(),
+            size_of::<HolderRow>() as u32,
+        );
+        // Opaque, so that the bound is checked on what is passed and not on what it came from.
+        let bytes = core::hint::black_box(u64::from(emitted) * size_of::<QueuedRow>() as u64);
+        if bytes > 0 && bytes <= (QUEUED_MAX * size_of::<QueuedRow>()) as u64 {
+            bpf_seq_write(seq, (&raw const (*scratch).queued).cast(), bytes as u32);
+        }
+    }
+}
+
+/// Fills in a holder's connection and collects its requests; returns how many it collected.
+#[inline(always)]
+fn describe(row: &mut HolderRow, device: *const u8) -> u32 {
+    row.kind = RowKind::Holder as u32;
+    row.size = size_of::<HolderRow>() as u32;
+    row.connection_ptr = 0;
+    row.dev = 0;
+    row.connected = 0;
+    row.waiting = 0;
+    row.queued_seen = 0;
+    row.queued_emitted = 0;
+    // Opened and not mounted yet: no fuse_dev, or one without a connection.
+    let device = unmark(device);
+    if device.is_null() {
+        return 0;
+    }
+    let connection = unmark(follow::<Probed>(device, &OFF_FUD_CONN));
+    if connection.is_null() {
+        return 0;
+    }
+    row.connection_ptr = connection as u64;
+    row.dev = connection_dev::<Probed>(connection);
+    row.connected = field::<Probed, u32>(connection, &OFF_CONN_CONNECTED);
+    row.waiting = field::<Probed, u32>(connection, &OFF_CONN_WAITING);
+    if row.waiting == 0 {
+        return 0;
+    }
+    let emitted = walk::collect(connection, device, row.dev);
+    // A full buffer ends the walk: the connection's own count then says how many there are.
+    row.queued_seen = if emitted < QUEUED_MAX as u32 {
+        emitted
+    } else {
+        row.waiting.max(emitted)
+    };
+    row.queued_emitted = emitted;
+    emitted
+}
+
+#[inline(always)]
+fn unmark(pointer: *const u8) -> *const u8 {
+    (pointer as usize & !POINTER_MARKS) as *const u8
+}

@@ -1,0 +1,151 @@
+//! Kernel structs: their offsets, how to read them, and the few pointer chains all programs share.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{Global, bindings::task_struct, helpers::generated::bpf_probe_read_kernel};
+use mount_observer_common::{ABSENT, COMM_BYTES, Counter};
+
+use crate::counters::count;
+
+macro_rules! offsets {
+    ($($name:ident)*) => {
+        $(
+            /// Injected: see `mount_observer_common::OFFSETS`.
+            #[unsafe(no_mangle)]
+            pub static $name: Global<u32> = Global::new(ABSENT);
+        )*
+    };
+}
+
+offsets! {
+    OFF_REQ_LIST OFF_REQ_OPCODE OFF_REQ_UNIQUE OFF_REQ_NODEID OFF_REQ_PID OFF_REQ_ERROR
+    OFF_REQ_CREATE_TIME OFF_REQ_FM OFF_REQ_CHAN OFF_FM_SB OFF_FM_FC OFF_SB_DEV
+    OFF_FUD_CONN OFF_FUD_PROCESSING OFF_FUD_IO OFF_CHAN_CONN OFF_FC_DEV
+    OFF_CONN_CONNECTED OFF_CONN_WAITING OFF_CONN_PENDING OFF_CONN_BG_QUEUE
+    OFF_TASK_STATE OFF_TASK_PID OFF_TASK_TGID OFF_TASK_COMM OFF_TASK_EXIT_CODE OFF_TASK_SIGNAL
+    OFF_TASK_NAMEIDATA OFF_TASK_FS OFF_TASK_FILES OFF_TASK_NSPROXY OFF_SIGNAL_LIVE
+    OFF_TASK_NVCSW OFF_TASK_NIVCSW
+    OFF_ND_DENTRY OFF_DENTRY_SB OFF_INODE_SB OFF_INODE_RDEV OFF_FILE_INODE OFF_FILE_PRIVATE
+    OFF_FILES_FDT OFF_FDT_MAX_FDS OFF_FDT_FD
+    OFF_FS_ROOT_MNT OFF_FS_ROOT_DENTRY OFF_FS_PWD_DENTRY OFF_MNT_ROOT OFF_MNT_SB
+    OFF_NSPROXY_MNT_NS OFF_MNT_NS_INUM
+    OFF_REGS_NR OFF_REGS_ARG0 OFF_REGS_ARG1 OFF_REGS_ARG2 OFF_REGS_ARG3 OFF_REGS_ARG4
+}
+
+/// Whether this kernel has the field. The verifier removes the branch that is not taken.
+#[inline(always)]
+pub fn exists(offset: &Global<u32>) -> bool {
+    offset.load() != ABSENT
+}
+
+/// A way to read kernel memory.
+pub trait Reader {
+    /// Reads a `T` at an address; zeroes where nothing readable is.
+    ///
+    /// # Safety
+    /// `T` must be valid for any bytes.
+    unsafe fn read<T: Copy>(at: *const u8) -> T;
+}
+
+/// Loads that the verifier checks against the kernel's BTF: for pointers it knows the type of. A
+/// bad pointer reads as 0 (the JIT's exception table; `PROBE_MEM` in `arch/x86/net/bpf_jit_comp.c`).
+pub struct Typed;
+
+/// `bpf_probe_read_kernel`, about 35 ns each: for pointers the verifier knows nothing about.
+pub struct Probed;
+
+impl Reader for Typed {
+    #[inline(always)]
+    unsafe fn read<T: Copy>(at: *const u8) -> T {
+        // SAFETY: the verifier refuses the program unless the load is within a known struct.
+        unsafe { core::ptr::read_volatile(at.cast::<T>()) }
+    }
+}
+
+impl Reader for Probed {
+    #[inline(always)]
+    unsafe fn read<T: Copy>(at: *const u8) -> T {
+        let mut value = MaybeUninit::<T>::uninit();
+        let size = size_of::<T>() as u32;
+        // SAFETY: the destination is `size` bytes; the helper checks the source, and zeroes the
+        // destination when it cannot be read.
+        let failed = unsafe { bpf_probe_read_kernel(value.as_mut_ptr().cast(), size, at.cast()) };
+        if failed != 0 {
+            count(Counter::KernelReadsFailed);
+        }
+        // SAFETY: the helper wrote all of it in either case.
+        unsafe { value.assume_init() }
+    }
+}
+
+/// Address of a field.
+#[inline(always)]
+pub fn address_of(base: *const u8, offset: &Global<u32>) -> *const u8 {
+    base.wrapping_add(offset.load() as usize)
+}
+
+/// Reads a field of a struct.
+#[inline(always)]
+pub fn field<R: Reader, T: Copy>(base: *const u8, offset: &Global<u32>) -> T {
+    // SAFETY: used with integers and raw pointers only, which are valid for any bytes.
+    unsafe { R::read(address_of(base, offset)) }
+}
+
+/// Follows a pointer field.
+#[inline(always)]
+pub fn follow<R: Reader>(base: *const u8, offset: &Global<u32>) -> *const u8 {
+    field::<R, *const u8>(base, offset)
+}
+
+/// `s_dev` of a FUSE request's superblock; 0 for CUSE, which has none.
+///
+/// Since 7.2 the superblock is out of reach of a request: then the connection's root superblock.
+#[inline(always)]
+pub fn request_dev<R: Reader>(request: *const u8) -> u32 {
+    if exists(&OFF_REQ_FM) {
+        let mount = follow::<R>(request, &OFF_REQ_FM);
+        let superblock = follow::<R>(mount, &OFF_FM_SB);
+        field::<R, u32>(superblock, &OFF_SB_DEV)
+    } else {
+        connection_dev::<R>(follow::<R>(request, &OFF_REQ_CHAN))
+    }
+}
+
+/// `fuse_conn.dev` of a connection: a `fuse_conn`, or since 7.2 a `fuse_chan`.
+#[inline(always)]
+pub fn connection_dev<R: Reader>(connection: *const u8) -> u32 {
+    if exists(&OFF_CHAN_CONN) {
+        field::<R, u32>(follow::<R>(connection, &OFF_CHAN_CONN), &OFF_FC_DEV)
+    } else {
+        field::<R, u32>(connection, &OFF_FC_DEV)
+    }
+}
+
+/// Inode number of a task's mount namespace; 0 for an exiting task.
+#[inline(always)]
+pub fn mount_namespace<R: Reader>(task: *const u8) -> u32 {
+    let proxy = follow::<R>(task, &OFF_TASK_NSPROXY);
+    if proxy.is_null() {
+        return 0;
+    }
+    let namespace = follow::<R>(proxy, &OFF_NSPROXY_MNT_NS);
+    field::<R, u32>(namespace, &OFF_MNT_NS_INUM)
+}
+
+/// Copies a task's name.
+#[inline(always)]
+pub fn read_comm(task: *const u8, comm: &mut [u8; COMM_BYTES]) {
+    let at = address_of(task, &OFF_TASK_COMM);
+    // SAFETY: the destination is COMM_BYTES long; the helper checks the source.
+    let failed =
+        unsafe { bpf_probe_read_kernel(comm.as_mut_ptr().cast(), COMM_BYTES as u32, at.cast()) };
+    if failed != 0 {
+        count(Counter::KernelReadsFailed);
+    }
+}
+
+/// The pointer type that helpers want for a task.
+#[inline(always)]
+pub fn as_task(task: *const u8) -> *mut task_struct {
+    task.cast_mut().cast()
+}

@@ -1,0 +1,30 @@
+//! The kernel side of mount-observer: it counts, tracks and samples, and decides nothing.
+//!
+//! Every program does bounded work and touches no file. What a program cannot do it counts
+//! (`COUNTERS`). Struct offsets arrive in frozen `.rodata` ([`kernel`]), so the verifier sees
+//! constants and accepts typed loads without a `bpf_probe_read_kernel` per field.
+
+#![no_std]
+#![no_main]
+
+mod check;
+mod counters;
+mod fuse;
+mod holders;
+mod kernel;
+mod maps;
+mod record;
+mod server;
+mod tasks;
+mod totals;
+mod walk;
+
+/// Lets the programs use helpers that the kernel keeps for GPL-compatible code.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}

@@ -1,0 +1,76 @@
+//! Every map, its size and why. Sizes marked "loader" are set at load from the CPU count.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+};
+use mount_observer_common::{
+    Counter, HolderRow, InFlight, QUEUED_MAX, QueuedRow, Settings, TaskRow, TextRange, TotalsKey,
+    TotalsSlot, WAIT_RANGES_MAX,
+};
+
+/// What the daemon tells the programs.
+#[map]
+pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+
+/// What the next run of `tasks` looks at (`ScanMode`). Apart from `SETTINGS`, because whoever runs
+/// the scan sets it.
+#[map]
+pub static SCAN_MODE: Array<u32> = Array::with_max_entries(1, 0);
+
+/// See [`Counter`]. 15 x 8 B per CPU.
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
+
+/// Requests sent and not ended, by the address of their `struct fuse_req`.
+///
+/// Never LRU: that evicts the oldest entry, exactly the stall we look for. A full map refuses
+/// and counts. Preallocated, because a request is sent in any context: 16 384 x 112 B = 1.8 MiB.
+#[map]
+pub static IN_FLIGHT: HashMap<u64, InFlight> = HashMap::with_max_entries(16_384, 0);
+
+/// Counters and histograms per superblock, operation and errno: 160 B per entry and CPU.
+/// Loader: at most 16 384 entries and 32 MiB.
+#[map]
+pub static TOTALS: PerCpuHashMap<TotalsKey, TotalsSlot> =
+    PerCpuHashMap::with_max_entries(16_384, 0);
+
+/// Records for the daemon. Loader: 1 MiB unless configured.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Processes that serve a FUSE connection (value unused): 16 384 mounts with one server each.
+/// Written by the daemon only, so entries are allocated as they come.
+#[map]
+pub static SERVERS: HashMap<u32, u32> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// Superblocks in scope, by `s_dev` (value unused): what path syscalls are attributed to.
+#[map]
+pub static SCOPE: HashMap<u32, u32> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// The functions in which a task waits for a filesystem; 32 x 16 B.
+#[map]
+pub static WAIT_RANGES: Array<TextRange> = Array::with_max_entries(WAIT_RANGES_MAX, 0);
+
+/// Where the iterators put a row together: too large for the stack. One element, because the
+/// daemon runs one scan at a time.
+#[map]
+pub static SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);
+
+/// See [`SCRATCH`].
+#[repr(C)]
+pub struct Scratch {
+    /// The row of a `/dev/fuse` descriptor.
+    pub holder: HolderRow,
+    /// The requests found from it.
+    pub queued: [QueuedRow; QUEUED_MAX],
+    /// `fuse_pqueue.processing`: 256 list heads of two pointers each.
+    pub heads: [[u64; 2]; crate::walk::PROCESSING_LISTS],
+    /// Heads of the lists worth a visit.
+    pub lists: [u64; crate::walk::LISTS_MAX],
+    /// Where the walk over them stands.
+    pub walk: crate::walk::Walk,
+    /// The row of a task.
+    pub task: TaskRow,
+}
