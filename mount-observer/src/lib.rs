@@ -11,6 +11,7 @@ pub mod config;
 pub mod errno;
 pub mod input;
 pub mod operation;
+pub mod plan;
 pub mod render;
 pub mod snapshot;
 pub mod superblock;

@@ -1,0 +1,136 @@
+use mount_observer_common::OFFSETS;
+
+use super::*;
+
+/// The 6.18 host this was developed on: every tracepoint and iterator, lockdown=integrity.
+fn host() -> KernelFacts {
+    KernelFacts {
+        release: "6.18.44".to_owned(),
+        has_btf: true,
+        tracepoints: [
+            "fuse_request_send",
+            "fuse_request_end",
+            "sched_process_exit",
+            "sys_enter",
+            "sys_exit",
+        ]
+        .map(str::to_owned)
+        .into(),
+        iterators: ["task", "task_file"].map(str::to_owned).into(),
+        offsets: OFFSETS.iter().map(|path| (path.global, 8)).collect(),
+        lockdown: Lockdown::Integrity,
+        capabilities: 1 << CAP_SYS_ADMIN,
+        has_tracefs: true,
+        fusectl: None,
+        has_symbols: true,
+    }
+}
+
+fn mechanisms(plan: &AttachPlan, probe: Probe) -> Vec<Mechanism> {
+    let planned = plan
+        .probes
+        .iter()
+        .find(|planned| planned.probe == probe)
+        .unwrap();
+    planned
+        .candidates
+        .iter()
+        .map(|candidate| candidate.mechanism)
+        .collect()
+}
+
+#[test]
+fn typed_tracepoints_come_first_and_untyped_ones_stand_by() {
+    let plan = plan(&host(), Purpose::Watch(StatxMode::Auto));
+    assert_eq!(
+        mechanisms(&plan, Probe::FuseSend),
+        [Mechanism::TpBtf, Mechanism::RawTracepoint]
+    );
+    assert_eq!(plan.impossible().count(), 0);
+    assert_eq!(plan.statx, StatxMode::Errors);
+}
+
+#[test]
+fn fuse_as_a_module_falls_to_untyped_tracepoints() {
+    let mut facts = host();
+    facts.tracepoints.retain(|name| !name.starts_with("fuse_"));
+    let plan = plan(&facts, Purpose::Watch(StatxMode::Off));
+    assert_eq!(
+        mechanisms(&plan, Probe::FuseEnd),
+        [Mechanism::RawTracepoint]
+    );
+}
+
+#[test]
+fn off_wants_nothing_on_syscalls_and_that_is_no_loss() {
+    let plan = plan(&host(), Purpose::Watch(StatxMode::Off));
+    for probe in [Probe::PathEnter, Probe::PathExit] {
+        assert_eq!(mechanisms(&plan, probe), []);
+    }
+    assert_eq!(plan.impossible().count(), 0);
+}
+
+#[test]
+fn a_single_look_attaches_nothing() {
+    let plan = plan(&host(), Purpose::Look);
+    let wanted: Vec<_> = plan
+        .probes
+        .iter()
+        .filter(|planned| planned.is_wanted)
+        .map(|planned| planned.probe)
+        .collect();
+    assert_eq!(
+        wanted,
+        [Probe::ConnectionCheck, Probe::Holders, Probe::Tasks]
+    );
+}
+
+#[test]
+fn only_full_times_path_syscalls() {
+    assert_eq!(
+        mechanisms(
+            &plan(&host(), Purpose::Watch(StatxMode::Errors)),
+            Probe::PathEnter
+        ),
+        []
+    );
+    assert_eq!(
+        mechanisms(
+            &plan(&host(), Purpose::Watch(StatxMode::Full)),
+            Probe::PathEnter
+        ),
+        [Mechanism::TpBtf]
+    );
+}
+
+#[test]
+fn a_missing_capability_is_named() {
+    let facts = KernelFacts {
+        capabilities: 1 << CAP_BPF,
+        ..host()
+    };
+    let plan = plan(&facts, Purpose::Watch(StatxMode::Auto));
+    let planned = plan.impossible().next().unwrap();
+    assert_eq!(planned.refused.first().unwrap().1, "needs CAP_PERFMON");
+}
+
+#[test]
+fn a_missing_field_refuses_the_probe_that_needs_it_and_no_other() {
+    let mut facts = host();
+    facts.offsets.insert("OFF_TASK_NAMEIDATA", ABSENT);
+    let plan = plan(&facts, Purpose::Watch(StatxMode::Auto));
+    let impossible: Vec<_> = plan.impossible().map(|planned| planned.probe).collect();
+    assert_eq!(impossible, [Probe::Tasks]);
+}
+
+#[test]
+fn confidentiality_leaves_the_typed_probes() {
+    let facts = KernelFacts {
+        lockdown: Lockdown::Confidentiality,
+        ..host()
+    };
+    let plan = plan(&facts, Purpose::Watch(StatxMode::Auto));
+    assert_eq!(mechanisms(&plan, Probe::FuseSend), [Mechanism::TpBtf]);
+    let impossible: Vec<_> = plan.impossible().map(|planned| planned.probe).collect();
+    assert_eq!(impossible, [Probe::ConnectionCheck]);
+}
