@@ -8,6 +8,8 @@
 
 pub mod alert;
 pub mod config;
+#[cfg(feature = "daemon")]
+pub mod daemon;
 pub mod errno;
 pub mod input;
 pub mod operation;

@@ -1,0 +1,337 @@
+//! The maps: what the programs counted and track, read in batches, and the sets they match against.
+
+use std::{
+    collections::BTreeSet,
+    fmt, io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
+};
+use mount_observer_common::{Counter, InFlight, Settings, TotalsKey, TotalsSlot, TotalsValue};
+use zerocopy::FromBytes;
+
+use super::bpf::BatchReader;
+use crate::superblock::Dev;
+
+/// Why a map could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MapsError {
+    /// The object has no such map: it does not belong to this program.
+    #[error("the eBPF object has no map {0}")]
+    Missing(&'static str),
+    /// The kernel refused.
+    #[error("map {0}")]
+    Aya(&'static str, #[source] MapError),
+    /// The kernel refused a batch read.
+    #[error("cannot read map {0}")]
+    Batch(&'static str, #[source] io::Error),
+    /// The number of possible CPUs is not known.
+    #[error("cannot read {0}")]
+    Cpus(&'static str, #[source] io::Error),
+}
+
+/// How large the maps are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Entries of `TOTALS`.
+    pub totals: u32,
+    /// Entries of `IN_FLIGHT`.
+    pub in_flight: u32,
+    /// Bytes of `EVENTS`.
+    pub ring_bytes: u32,
+}
+
+impl Sizes {
+    /// What `TOTALS` may take over all CPUs.
+    const TOTALS_BYTES_MAX: usize = 32 << 20;
+
+    /// Sizes for a machine with so many possible CPUs.
+    pub fn for_cpus(cpus: usize) -> Self {
+        let entry = size_of::<TotalsSlot>() * cpus.max(1);
+        let totals = u32::try_from(Self::TOTALS_BYTES_MAX / entry).unwrap_or(u32::MAX);
+        Self {
+            totals: totals.min(16_384),
+            in_flight: 16_384,
+            ring_bytes: 1 << 20,
+        }
+    }
+}
+
+/// The maps of a loaded object, except the ring buffer and what the scanner needs.
+pub struct Maps {
+    sizes: Sizes,
+    totals: OwnedFd,
+    totals_reader: BatchReader,
+    in_flight: HashMap<MapData, u64, InFlight>,
+    in_flight_fd: OwnedFd,
+    in_flight_reader: BatchReader,
+    counters: PerCpuArray<MapData, u64>,
+    settings: Settings,
+    settings_map: Array<MapData, Settings>,
+    servers: WatchedSet,
+    scope: WatchedSet,
+    /// Entries seen at the last read, for the fill level.
+    filled: Fill,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Fill {
+    totals: usize,
+    in_flight: usize,
+}
+
+impl fmt::Debug for Maps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Maps")
+            .field("sizes", &self.sizes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Maps {
+    /// Takes the maps out of a loaded object.
+    pub(super) fn take(
+        ebpf: &mut Ebpf,
+        settings: Settings,
+        sizes: Sizes,
+        cpus: usize,
+    ) -> Result<Self, MapsError> {
+        let totals = take(ebpf, "TOTALS")?;
+        let in_flight = take(ebpf, "IN_FLIGHT")?;
+        let in_flight_fd = duplicate("IN_FLIGHT", &in_flight)?;
+        // Per-CPU values are rounded up to 8 bytes each: TotalsSlot is a multiple of that.
+        let totals_bytes = size_of::<TotalsSlot>() * cpus;
+        Ok(Self {
+            sizes,
+            totals: duplicate("TOTALS", &totals)?,
+            totals_reader: BatchReader::new(size_of::<TotalsKey>(), totals_bytes, sizes.totals),
+            in_flight: typed("IN_FLIGHT", HashMap::try_from(in_flight))?,
+            in_flight_fd,
+            in_flight_reader: BatchReader::new(8, size_of::<InFlight>(), sizes.in_flight),
+            counters: typed("COUNTERS", PerCpuArray::try_from(take(ebpf, "COUNTERS")?))?,
+            settings,
+            settings_map: typed("SETTINGS", Array::try_from(take(ebpf, "SETTINGS")?))?,
+            servers: WatchedSet::new("SERVERS", ebpf)?,
+            scope: WatchedSet::new("SCOPE", ebpf)?,
+            filled: Fill::default(),
+        })
+    }
+
+    /// Every counter and histogram, summed over CPUs.
+    pub fn totals(&mut self) -> Result<Vec<(TotalsKey, TotalsValue)>, MapsError> {
+        let mut totals = Vec::with_capacity(self.filled.totals);
+        self.totals_reader
+            .read(self.totals.as_fd(), |key, values| {
+                if let Ok(key) = TotalsKey::read_from_bytes(key) {
+                    totals.push((key, sum(values)));
+                }
+            })
+            .map_err(|error| MapsError::Batch("TOTALS", error))?;
+        self.filled.totals = totals.len();
+        Ok(totals)
+    }
+
+    /// Every request in flight, by the address of its `struct fuse_req`.
+    pub fn in_flight(&mut self) -> Result<Vec<(u64, InFlight)>, MapsError> {
+        let mut requests = Vec::with_capacity(self.filled.in_flight);
+        self.in_flight_reader
+            .read(self.in_flight_fd.as_fd(), |key, value| {
+                let entry = (u64::read_from_bytes(key), InFlight::read_from_bytes(value));
+                if let (Ok(key), Ok(value)) = entry {
+                    requests.push((key, value));
+                }
+            })
+            .map_err(|error| MapsError::Batch("IN_FLIGHT", error))?;
+        self.filled.in_flight = requests.len();
+        Ok(requests)
+    }
+
+    /// Deletes entries that never end, by address and `start_ns`. An address that carries another
+    /// request by now keeps it. Returns how many were deleted.
+    pub fn forget_requests(&mut self, requests: &[(u64, u64)]) -> usize {
+        let mut forgotten = 0;
+        for &(address, start_ns) in requests {
+            let is_same = self
+                .in_flight
+                .get(&address, 0)
+                .is_ok_and(|entry| entry.start_ns == start_ns);
+            if is_same && self.in_flight.remove(&address).is_ok() {
+                forgotten += 1;
+            }
+        }
+        forgotten
+    }
+
+    /// What the programs saw and dropped, since load.
+    pub fn counters(&self) -> Result<Vec<(&'static str, u64)>, MapsError> {
+        let mut counters = Vec::with_capacity(Counter::ALL.len());
+        for counter in Counter::ALL {
+            let values = self
+                .counters
+                .get(&counter.slot(), 0)
+                .map_err(|error| MapsError::Aya("COUNTERS", error))?;
+            counters.push((counter.name(), values.iter().sum()));
+        }
+        Ok(counters)
+    }
+
+    /// Name, entries and limit of each map that can fill up; entries as of the last read.
+    pub fn fill_levels(&self) -> Vec<(&'static str, u64, u64)> {
+        let level = |name, entries: usize, max: u32| {
+            (
+                name,
+                u64::try_from(entries).unwrap_or(u64::MAX),
+                u64::from(max),
+            )
+        };
+        vec![
+            level("totals", self.filled.totals, self.sizes.totals),
+            level("in_flight", self.filled.in_flight, self.sizes.in_flight),
+            level("servers", self.servers.members.len(), WATCHED_MAX),
+            level("scope", self.scope.members.len(), WATCHED_MAX),
+        ]
+    }
+
+    /// Changes the threshold above which operations are counted as slow and leave a record.
+    pub fn set_slow_ns(&mut self, slow_ns: u64) -> Result<(), MapsError> {
+        self.settings.slow_ns = slow_ns;
+        self.settings_map
+            .set(0, self.settings, 0)
+            .map_err(|error| MapsError::Aya("SETTINGS", error))
+    }
+
+    /// Replaces the processes whose exit is reported. Members that do not fit are left out, and the
+    /// error says so.
+    pub fn watch_servers(&mut self, tgids: &[u32]) -> Result<(), MapsError> {
+        self.servers.replace(tgids.iter().copied().collect())
+    }
+
+    /// Replaces the superblocks in scope.
+    pub fn watch_superblocks(&mut self, devs: &[Dev]) -> Result<(), MapsError> {
+        self.scope.replace(devs.iter().map(|dev| dev.0).collect())
+    }
+}
+
+/// Entries of `SERVERS` and of `SCOPE`.
+const WATCHED_MAX: u32 = 16_384;
+
+/// A set in the kernel, changed by its differences.
+struct WatchedSet {
+    name: &'static str,
+    map: HashMap<MapData, u32, u32>,
+    members: BTreeSet<u32>,
+}
+
+impl WatchedSet {
+    fn new(name: &'static str, ebpf: &mut Ebpf) -> Result<Self, MapsError> {
+        let map = typed(name, HashMap::try_from(take(ebpf, name)?))?;
+        Ok(Self {
+            name,
+            map,
+            members: BTreeSet::new(),
+        })
+    }
+
+    fn replace(&mut self, wanted: BTreeSet<u32>) -> Result<(), MapsError> {
+        let mut result = Ok(());
+        let gone: Vec<u32> = self.members.difference(&wanted).copied().collect();
+        for member in gone {
+            if let Err(error) = self.map.remove(&member) {
+                result = Err(MapsError::Aya(self.name, error));
+            }
+            self.members.remove(&member);
+        }
+        for member in wanted {
+            if self.members.contains(&member) {
+                continue;
+            }
+            match self.map.insert(member, 1, 0) {
+                Ok(()) => {
+                    self.members.insert(member);
+                }
+                Err(error) => result = Err(MapsError::Aya(self.name, error)),
+            }
+        }
+        result
+    }
+}
+
+/// Adds up one key's values of all CPUs.
+fn sum(values: &[u8]) -> TotalsValue {
+    let mut sum = TotalsValue::ZERO;
+    for bytes in values.chunks_exact(size_of::<TotalsSlot>()) {
+        let Ok(TotalsSlot { value, .. }) = TotalsSlot::read_from_bytes(bytes) else {
+            continue;
+        };
+        sum.count += value.count;
+        sum.sum_ns = sum.sum_ns.wrapping_add(value.sum_ns);
+        sum.slow += value.slow;
+        sum.last_ns = sum.last_ns.max(value.last_ns);
+        for (total, bucket) in sum.buckets.iter_mut().zip(value.buckets) {
+            *total = total.saturating_add(bucket);
+        }
+    }
+    sum
+}
+
+pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, MapsError> {
+    ebpf.take_map(name).ok_or(MapsError::Missing(name))
+}
+
+pub(super) fn typed<T>(name: &'static str, map: Result<T, MapError>) -> Result<T, MapsError> {
+    map.map_err(|error| MapsError::Aya(name, error))
+}
+
+fn duplicate(name: &'static str, map: &Map) -> Result<OwnedFd, MapsError> {
+    let (Map::HashMap(data) | Map::PerCpuHashMap(data)) = map else {
+        return Err(MapsError::Missing(name));
+    };
+    data.fd()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| MapsError::Batch(name, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::IntoBytes;
+
+    use super::*;
+
+    #[test]
+    fn totals_stay_within_their_memory_on_any_machine() {
+        assert_eq!(Sizes::for_cpus(2).totals, 16_384);
+        for cpus in [1, 2, 64, 512, 4_096] {
+            let bytes = usize::try_from(Sizes::for_cpus(cpus).totals).unwrap() * cpus * 160;
+            assert!(bytes <= 32 << 20, "{cpus} CPUs: {bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn values_of_all_cpus_add_up_and_the_last_end_is_the_latest() {
+        let mut one = TotalsSlot::ZERO;
+        one.value = TotalsValue {
+            count: 2,
+            sum_ns: 30,
+            last_ns: 7,
+            slow: 1,
+            ..TotalsValue::ZERO
+        };
+        one.value.buckets[3] = 2;
+        let mut two = one;
+        two.value.last_ns = 9;
+        let bytes = [one.as_bytes(), two.as_bytes()].concat();
+        let mut expected = TotalsValue {
+            count: 4,
+            sum_ns: 60,
+            last_ns: 9,
+            slow: 2,
+            ..TotalsValue::ZERO
+        };
+        expected.buckets[3] = 4;
+        assert_eq!(sum(&bytes), expected);
+    }
+}

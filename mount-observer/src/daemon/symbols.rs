@@ -1,0 +1,136 @@
+//! The kernel functions in which tasks wait for a filesystem, and where their text lies.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+};
+
+use crate::input::WaitFunction;
+
+/// Functions that a task enters to wait for a filesystem's answer and for nothing else, except the
+/// last: buffered reads of any filesystem wait there, and the open file tells which.
+///
+/// FUSE: `fs/fuse/{dev,inode,file,dir}.c`. NFS: `fs/nfs/inode.c`, `net/sunrpc/sched.c`. 9p:
+/// `net/9p/client.c`. SMB: `fs/smb/client/transport.c`. Ceph: `fs/ceph/mds_client.c`.
+pub const WAIT_FUNCTIONS: &[&str] = &[
+    "request_wait_answer",
+    "fuse_get_req",
+    "fuse_lock_inode",
+    "fuse_set_nowrite",
+    "fuse_wait_on_page_writeback",
+    "nfs_wait_bit_killable",
+    "rpc_wait_bit_killable",
+    "nfs4_wait_clnt_recover",
+    "p9_client_rpc",
+    "p9_client_zc_rpc",
+    "wait_for_response",
+    "ceph_mdsc_wait_request",
+    "autofs_wait",
+    "folio_wait_bit_common",
+];
+
+/// Whether `/proc/kallsyms` shows addresses; without `CAP_SYSLOG` they are all zero.
+pub fn are_shown() -> bool {
+    let Ok(file) = File::open("/proc/kallsyms") else {
+        return false;
+    };
+    let mut line = Vec::new();
+    // The first symbols may lie at 0: per-CPU offsets on older kernels. Some line must not.
+    let mut reader = BufReader::new(file);
+    for _ in 0..4096 {
+        line.clear();
+        match reader.read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return false,
+            Ok(_) if parse(&line).is_some_and(|(address, ..)| address != 0) => return true,
+            Ok(_) => {}
+        }
+    }
+    false
+}
+
+/// Finds the wait functions in `/proc/kallsyms`; takes about 50 ms.
+pub fn wait_functions() -> io::Result<Vec<WaitFunction>> {
+    let read = || File::open("/proc/kallsyms").map(BufReader::new);
+    resolve(read()?, read()?, WAIT_FUNCTIONS)
+}
+
+/// Two passes over the same list: starts first, then the nearest symbol after each. The core
+/// kernel's symbols are sorted, a module's are not.
+fn resolve(
+    starts: impl BufRead,
+    ends: impl BufRead,
+    names: &[&str],
+) -> io::Result<Vec<WaitFunction>> {
+    let mut found: Vec<WaitFunction> = Vec::new();
+    for line in starts.split(b'\n') {
+        let line = line?;
+        let Some((address, kind, name)) = parse(&line) else {
+            continue;
+        };
+        let is_text = matches!(kind, b't' | b'T');
+        if is_text && address != 0 && names.iter().any(|wanted| wanted.as_bytes() == name) {
+            let name = String::from_utf8_lossy(name).into_owned();
+            found.push(WaitFunction {
+                start: address,
+                end: u64::MAX,
+                name,
+            });
+        }
+    }
+    for line in ends.split(b'\n') {
+        let line = line?;
+        let Some((address, ..)) = parse(&line) else {
+            continue;
+        };
+        for function in &mut found {
+            if function.start < address && address < function.end {
+                function.end = address;
+            }
+        }
+    }
+    found.retain(|function| function.end != u64::MAX);
+    Ok(found)
+}
+
+/// Address, kind and name of a line `ffffffff81839cb0 t request_wait_answer`.
+fn parse(line: &[u8]) -> Option<(u64, u8, &[u8])> {
+    let mut fields = line.split(u8::is_ascii_whitespace);
+    let address = u64::from_str_radix(std::str::from_utf8(fields.next()?).ok()?, 16).ok()?;
+    let kind = *fields.next()?.first()?;
+    Some((address, kind, fields.next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_ends_at_the_next_symbol_even_in_an_unsorted_module() {
+        let list: &[u8] = b"1000 T fuse_get_req\n1080 t other\n1100 T rpc_other [sunrpc]\n\
+            0000000000003000 t after [sunrpc]\n2000 t rpc_wait_bit_killable [sunrpc]\n\
+            2040 t between [sunrpc]\n4000 d request_wait_answer\nnonsense\n";
+        let names = &[
+            "fuse_get_req",
+            "rpc_wait_bit_killable",
+            "request_wait_answer",
+        ];
+        let found = resolve(list, list, names).unwrap();
+        let ranges: Vec<_> = found
+            .iter()
+            .map(|f| (f.name.as_str(), f.start, f.end))
+            .collect();
+        assert_eq!(
+            ranges,
+            [
+                ("fuse_get_req", 0x1000, 0x1080),
+                ("rpc_wait_bit_killable", 0x2000, 0x2040)
+            ]
+        );
+    }
+
+    #[test]
+    fn hidden_addresses_find_nothing() {
+        let list: &[u8] = b"0 T fuse_get_req\n0 t other\n";
+        assert_eq!(resolve(list, list, WAIT_FUNCTIONS).unwrap(), []);
+    }
+}
