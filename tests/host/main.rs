@@ -1,0 +1,118 @@
+//! The promises of the project, each on a real mount that really breaks, seen from outside through
+//! what users see: the log, the snapshot and the metrics.
+//!
+//! Thresholds are the defaults where a promise names them, and shorter where it is relative to them.
+
+#![forbid(unsafe_code)]
+#![expect(clippy::expect_used, reason = "a test panics where it fails")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a key that a JSON value lacks reads as null"
+)]
+
+mod dead;
+mod erroring;
+mod hung;
+mod identity;
+mod quiet;
+mod scale;
+mod touchless;
+
+use std::{ffi::OsStr, path::Path, time::Duration};
+
+use mount_observer_tests::{
+    FuseMount, Observer, Process, Sandbox,
+    process::{threads, waits_in},
+    wait::within,
+};
+use serde_json::Value;
+
+/// Short thresholds for promises that are relative to them.
+const FAST: &str = r#"
+[detect]
+hung_after = "2s"
+hung_critical_after = "6s"
+clear_after = "2s"
+"#;
+
+/// `hung_after` of [`FAST`].
+const HUNG_AFTER: Duration = Duration::from_secs(2);
+
+/// `clear_after` of [`FAST`].
+const CLEAR_AFTER: Duration = Duration::from_secs(2);
+
+/// For what should take milliseconds, on a machine that builds and tests other things meanwhile.
+const SOON: Duration = Duration::from_secs(10);
+
+/// A call into a mount that may never return.
+fn call(sandbox: &Sandbox, call: &str, path: &Path, options: &[&str]) -> Process {
+    let mut words = vec![OsStr::new(call), path.as_os_str()];
+    words.extend(options.iter().map(OsStr::new));
+    sandbox.victim(&words)
+}
+
+/// A call that returns: its report.
+fn outcome(sandbox: &Sandbox, name: &str, path: &Path, options: &[&str]) -> String {
+    let output = call(sandbox, name, path, options).output_within(SOON);
+    output.trim_end().to_owned()
+}
+
+/// Waits until one of the victim's threads waits in this kernel function.
+#[track_caller]
+fn wait_until_in(victim: &Process, function: &str) {
+    within(SOON, &format!("{victim:?} waits in {function}"), || {
+        threads(victim.pid())
+            .into_iter()
+            .find(|&tid| waits_in(tid).as_deref() == Some(function))
+    });
+}
+
+/// Waits until the victim waits for an answer of its server.
+#[track_caller]
+fn wait_until_blocked(victim: &Process) {
+    wait_until_in(victim, "request_wait_answer");
+}
+
+/// Waits until the observer has found a mount and thinks well of it.
+#[track_caller]
+fn wait_until_ok(observer: &Observer, dev: &str) {
+    observer.wait_for_state(dev, "ok", SOON);
+}
+
+/// The same for many.
+#[track_caller]
+fn wait_until_all_ok<'a>(observer: &Observer, mounts: impl IntoIterator<Item = &'a FuseMount>) {
+    for mount in mounts {
+        wait_until_ok(observer, &mount.dev);
+    }
+}
+
+/// The request in flight that this process waits for.
+fn request_of(requests: &[Value], process: &Process) -> Option<Value> {
+    requests
+        .iter()
+        .find(|request| request["pid"] == process.pid())
+        .cloned()
+}
+
+/// States the log reported for a superblock, whether they fired or were resolved.
+fn kinds_reported(observer: &Observer, dev: &str) -> Vec<String> {
+    let mut kinds: Vec<_> = observer
+        .transitions()
+        .iter()
+        .filter(|transition| transition.text("superblock") == dev)
+        .map(|transition| transition.text("state").to_owned())
+        .collect();
+    kinds.dedup();
+    kinds
+}
+
+/// Median and worst of some durations, as a line for the log.
+fn figures(durations: &mut [Duration]) -> (Duration, Duration) {
+    durations.sort_unstable();
+    let median = durations
+        .get(durations.len() / 2)
+        .copied()
+        .expect("at least one");
+    (median, durations.last().copied().expect("at least one"))
+}
