@@ -46,7 +46,7 @@ fn the_observer_never_names_a_path_on_an_observed_mount_whatever_happens_to_it()
                     .chain(["-e", "trace=%file", "-o", &trace.display().to_string()])
                     .map(str::to_owned)
                     .collect(),
-                args: Vec::new(),
+                ..Options::default()
             },
         );
         wait_until_all_ok(&observer, &mounts);

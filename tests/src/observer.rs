@@ -49,14 +49,24 @@ pub struct Observer {
 struct Log(Arc<Mutex<Vec<(Instant, Value)>>>);
 
 /// How to start an observer.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The configuration file's text.
     pub config: String,
     /// A program with arguments to run the observer under (strace).
     pub wrapper: Vec<String>,
-    /// More arguments for `run`.
-    pub args: Vec<String>,
+    /// `json`, which [`Observer::transitions`] reads, or `text` for people.
+    pub log_format: &'static str,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            config: String::new(),
+            wrapper: Vec::new(),
+            log_format: "json",
+        }
+    }
 }
 
 impl Observer {
@@ -86,8 +96,7 @@ impl Observer {
                 .arg("run")
                 .arg(format!("--config={}", config.display()))
                 .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-                .arg("--log.format=json")
-                .args(&options.args)
+                .arg(format!("--log.format={}", options.log_format))
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped());
@@ -254,15 +263,23 @@ impl Observer {
         })
     }
 
+    /// Every line logged so far, as it was written where that was no JSON.
+    pub fn log_lines(&self) -> Vec<String> {
+        let lines = self.log.lines().into_iter();
+        lines
+            .map(|(_, line)| {
+                line.as_str()
+                    .map_or_else(|| line.to_string(), str::to_owned)
+            })
+            .collect()
+    }
+
     /// The log as text, for the message of a failing test.
     pub fn log_text(&self) -> String {
-        let lines: Vec<_> = self
-            .log
-            .lines()
-            .iter()
-            .map(|(_, line)| format!("    {line}"))
-            .collect();
-        format!("the observer's log:\n{}", lines.join("\n"))
+        format!(
+            "the observer's log:\n    {}",
+            self.log_lines().join("\n    ")
+        )
     }
 }
 
@@ -296,7 +313,10 @@ fn free_port() -> u16 {
 }
 
 /// The daemon's binary: `MOUNT_OBSERVER_BIN`, else what cargo builds from this workspace.
-fn binary() -> &'static Path {
+///
+/// # Panics
+/// When it cannot be built.
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| std::env::var_os("MOUNT_OBSERVER_BIN").map_or_else(build, PathBuf::from))
 }

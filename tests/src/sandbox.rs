@@ -41,21 +41,28 @@ pub struct Sandbox {
 
 /// Runs a test's body in a sandbox, or says loudly why not.
 ///
-/// Mount namespaces belong to threads: the body gets a thread of its own, and every process started
-/// from it lives in its namespace.
-///
 /// # Panics
 /// When the body does, or when something needed is missing where that counts as a failure.
 pub fn host_test(needs: &[Need], body: impl FnOnce(&Sandbox) + Send + 'static) {
     let name = thread::current().name().unwrap_or("test").to_owned();
-    if !needs::are_met(&name, needs) {
-        return;
+    if needs::are_met(&name, needs) {
+        in_sandbox(name, body);
     }
-    let test = thread::Builder::new()
+}
+
+/// Runs something in a sandbox.
+///
+/// Mount namespaces belong to threads: the body gets a thread of its own, and every process started
+/// from it lives in its namespace.
+///
+/// # Panics
+/// When the body does.
+pub fn in_sandbox(name: String, body: impl FnOnce(&Sandbox) + Send + 'static) {
+    let thread = thread::Builder::new()
         .name(name)
         .spawn(move || body(&Sandbox::enter()))
         .expect("spawn a thread");
-    if let Err(panic) = test.join() {
+    if let Err(panic) = thread.join() {
         resume_unwind(panic);
     }
 }
@@ -164,16 +171,16 @@ fn victim_program() -> PathBuf {
     beside_us("victim")
 }
 
-/// A program of this package, built by cargo: one directory up from the running test.
+/// A program built by cargo beside this one, which may be a test in the directory `deps` below.
 ///
 /// # Panics
-/// When the running test was not built by cargo.
+/// When our own path is unknown.
 pub fn beside_us(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("our own path");
-    let directory = test
-        .ancestors()
-        .find(|ancestor| ancestor.file_name().is_some_and(|name| name == "deps"))
-        .and_then(Path::parent)
-        .expect("a test runs from cargo's deps directory");
-    directory.join(name)
+    let us = std::env::current_exe().expect("our own path");
+    let directory = us.parent().expect("a program is in a directory");
+    if directory.ends_with("deps") {
+        directory.with_file_name(name)
+    } else {
+        directory.join(name)
+    }
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command-line tool talks on stdout")]
 
+mod demo;
 mod packages;
 mod steps;
 mod test;
@@ -23,11 +24,14 @@ struct Cli {
 enum Command {
     /// Run the tests: formatting, lints, unit and property tests, then real mounts (as root).
     Test(test::Args),
+    /// In ten seconds: break a mount four ways and show what the observer says; needs root.
+    Demo,
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Test(args) => test::run(&args),
+        Command::Demo => demo::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
