@@ -172,9 +172,7 @@ fn three_killed_of_two_hundred_are_exactly_those_three() {
             .map(|i| sandbox.faultfs(format!("mount{i}")))
             .collect();
         let observer = Observer::start(sandbox, "");
-        within(SOON * 2, "all two hundred are ok", || {
-            (states(&observer, &mounts) == vec!["ok"; mounts.len()]).then_some(())
-        });
+        wait_for_states(&observer, &mounts, &vec!["ok"; mounts.len()]);
         let killed = [7, 99, 198];
         for index in killed {
             mounts[index].server.signal(Signal::SIGKILL);
@@ -188,15 +186,7 @@ fn three_killed_of_two_hundred_are_exactly_those_three() {
                 }
             })
             .collect();
-        within(SOON, "exactly the killed ones are dead", || {
-            (states(&observer, &mounts) == expected).then_some(())
-        });
-        let fired = observer
-            .transitions()
-            .iter()
-            .filter(|t| t.text("change") == "firing")
-            .count();
-        assert!(fired >= killed.len(), "{}", observer.log_text());
+        wait_for_states(&observer, &mounts, &expected);
         for (mount, state) in mounts.iter().zip(expected) {
             let has_fired = observer
                 .transitions()
@@ -211,6 +201,21 @@ fn three_killed_of_two_hundred_are_exactly_those_three() {
             );
         }
     });
+}
+
+#[track_caller]
+fn wait_for_states(observer: &Observer, mounts: &[FaultFsMount], expected: &[&str]) {
+    let reached = observer.look(SOON * 2, || {
+        (states(observer, mounts) == expected).then_some(())
+    });
+    if reached.is_none() {
+        assert_eq!(
+            states(observer, mounts),
+            expected,
+            "{}",
+            observer.log_text()
+        );
+    }
 }
 
 /// State of each mount in one snapshot.
@@ -358,7 +363,5 @@ fn expect_unmounting_to_end_the_alert(observer: &Observer, mount: &FuseMount) {
     umount2(&mount.path, MntFlags::MNT_DETACH).expect("umount -l");
     let ended = observer.wait_for_transition(&mount.dev, "dead", "resolved", SOON);
     assert_eq!(ended.resolution(), "gone, unmounted", "{}", ended.fields);
-    within(SOON, "the superblock is gone", || {
-        observer.superblock(&mount.dev).is_none().then_some(())
-    });
+    observer.wait_until_gone(&mount.dev, SOON);
 }

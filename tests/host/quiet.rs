@@ -146,9 +146,7 @@ fn an_observed_mount_can_be_unmounted_at_once() {
             within(SOON, "its server ends", || {
                 mount.server.exited_within(Duration::ZERO)
             });
-            within(SOON, "the superblock is gone", || {
-                observer.superblock(&mount.dev).is_none().then_some(())
-            });
+            observer.wait_until_gone(&mount.dev, SOON);
             assert!(
                 kinds_reported(&observer, &mount.dev).is_empty(),
                 "{}",

@@ -75,7 +75,7 @@ fn the_observer_never_names_a_path_on_an_observed_mount_whatever_happens_to_it()
             observer.metric("mount_observer_self_touches_total"),
             Some(0.0)
         );
-        observer.process.signal(Signal::SIGTERM);
+        observer.terminate();
         assert!(
             observer.process.exited_within(SOON).is_some(),
             "{}",

@@ -14,7 +14,7 @@ use nix::sys::signal::{self, Signal};
 
 use crate::{
     needs,
-    process::Process,
+    process::{self, Process},
     sandbox::{FUSECTL, Sandbox, beside_us},
     wait::within,
 };
@@ -136,8 +136,7 @@ impl SshfsMount {
     /// # Panics
     /// When it is gone.
     pub fn signal_backend(&self, signal: Signal) {
-        let pid = i32::try_from(self.backend).expect("pid_max is below 2^22");
-        signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("signal sftp-server");
+        process::signal(self.backend, signal);
     }
 }
 

@@ -18,19 +18,23 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 pub use self::seen::{Superblock, Transition};
 use self::seen::{device_of_id, epoch_of_id};
 use crate::{
     http,
-    process::Process,
+    process::{self, Process},
     sandbox::Sandbox,
-    wait::{now, poll},
+    wait::{now, poll, poll_every},
 };
 
 /// To load and attach programs on a busy machine, and to answer its first request.
 const START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Between two snapshots of one test.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Target of the log lines that report a change of an alert.
 const ALERT_TARGET: &str = "mount_observer::alert";
@@ -126,17 +130,17 @@ impl Observer {
         observer
     }
 
-    /// The daemon's own process: under a tracer, the tracer's child.
+    /// Asks the daemon itself to end; a tracer would let go of it instead.
     ///
     /// # Panics
-    /// When there is none.
-    pub fn daemon_pid(&self) -> u32 {
+    /// When it is already gone.
+    pub fn terminate(&self) {
         let pid = self.process.pid();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         let child = children
             .ok()
             .and_then(|list| list.split(' ').next()?.parse().ok());
-        child.unwrap_or(pid)
+        process::signal(child.unwrap_or(pid), Signal::SIGTERM);
     }
 
     /// `/api/v1/snapshot`.
@@ -188,7 +192,7 @@ impl Observer {
         what: &str,
         is_so: impl Fn(&Superblock) -> bool,
     ) -> Superblock {
-        let found = poll(deadline, || self.superblock(dev).filter(&is_so));
+        let found = self.look(deadline, || self.superblock(dev).filter(&is_so));
         found.unwrap_or_else(|| {
             panic!(
                 "{dev} not {what} within {deadline:?}; last seen: {:#}\n{}",
@@ -219,12 +223,27 @@ impl Observer {
         what: &str,
         is_so: impl Fn(&Superblock) -> bool,
     ) {
-        let broken = poll(time, || {
+        let broken = self.look(time, || {
             self.superblock(dev).filter(|superblock| !is_so(superblock))
         });
         if let Some(Superblock(seen)) = broken {
             panic!("{dev} did not stay {what}: {seen:#}\n{}", self.log_text());
         }
+    }
+
+    /// Waits until no superblock has this device number any more.
+    ///
+    /// # Panics
+    /// When one still does.
+    #[track_caller]
+    pub fn wait_until_gone(&self, dev: &str, deadline: Duration) {
+        let gone = self.look(deadline, || self.superblock(dev).is_none().then_some(()));
+        assert!(gone.is_some(), "{dev} is still there\n{}", self.log_text());
+    }
+
+    /// Looks at the snapshot now and then, gently: the observer must not be busy answering us.
+    pub fn look<T>(&self, deadline: Duration, look: impl FnMut() -> Option<T>) -> Option<T> {
+        poll_every(SNAPSHOT_INTERVAL, deadline, look)
     }
 
     /// Every transition logged so far.

@@ -52,8 +52,7 @@ impl Process {
     /// # Panics
     /// When it is already gone and reaped.
     pub fn signal(&self, signal: Signal) {
-        signal::kill(pid(self.pid), signal)
-            .unwrap_or_else(|error| panic!("{signal} to {self:?}: {error}"));
+        crate::process::signal(self.pid, signal);
     }
 
     /// Its state as `ps` shows it; `None` when it is gone.
@@ -99,11 +98,19 @@ impl Process {
 
     /// Kills it and everything in its process group.
     pub(crate) fn kill_group(&self) {
-        match signal::killpg(pid(self.pid), Signal::SIGKILL) {
+        match signal::killpg(raw(self.pid), Signal::SIGKILL) {
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(error) => crate::needs::say(&format!("cannot kill {self:?}: {error}")),
         }
     }
+}
+
+/// Sends a signal to any process.
+///
+/// # Panics
+/// When there is none, or it is not ours to signal.
+pub fn signal(pid: u32, signal: Signal) {
+    signal::kill(raw(pid), signal).unwrap_or_else(|error| panic!("{signal} to {pid}: {error}"));
 }
 
 /// State letter of any process or thread, from its `/proc/PID/stat`.
@@ -138,6 +145,6 @@ pub(crate) fn mortal(program: &OsStr) -> Command {
     command
 }
 
-fn pid(pid: u32) -> Pid {
+fn raw(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).expect("pid_max is below 2^22"))
 }

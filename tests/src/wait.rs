@@ -6,7 +6,16 @@ use std::time::{Duration, Instant};
 const INTERVAL: Duration = Duration::from_millis(2);
 
 /// The first `Some` that `look` returns within the deadline.
-pub fn poll<T>(deadline: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn poll<T>(deadline: Duration, look: impl FnMut() -> Option<T>) -> Option<T> {
+    poll_every(INTERVAL, deadline, look)
+}
+
+/// The same for a look that costs something.
+pub fn poll_every<T>(
+    interval: Duration,
+    deadline: Duration,
+    mut look: impl FnMut() -> Option<T>,
+) -> Option<T> {
     let end = now() + deadline;
     loop {
         if let Some(found) = look() {
@@ -15,7 +24,7 @@ pub fn poll<T>(deadline: Duration, mut look: impl FnMut() -> Option<T>) -> Optio
         if now() >= end {
             return None;
         }
-        pause();
+        pause(interval);
     }
 }
 
@@ -43,8 +52,8 @@ pub fn now() -> Instant {
     clippy::disallowed_methods,
     reason = "the one place that sleeps, between two looks"
 )]
-fn pause() {
-    std::thread::sleep(INTERVAL);
+fn pause(interval: Duration) {
+    std::thread::sleep(interval);
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use mount_observer_tests::{
     needs::say,
     observer::{Options, binary},
     sandbox::in_sandbox,
-    wait::poll,
+    wait::poll_every,
 };
 use nix::{libc, sys::signal::Signal, unistd::geteuid};
 
@@ -25,6 +25,9 @@ const CONFIG: &str = "[detect]\nhung_after = \"1s\"\n";
 
 /// For the observer to notice; it needs a second or two.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_millis(50);
 
 fn main() -> ExitCode {
     if !geteuid().is_root() {
@@ -57,7 +60,7 @@ impl Narrator {
 
     /// Waits until the mount is in this state, printing what is said meanwhile.
     fn wait_for(&mut self, dev: &str, state: &str) {
-        let reached = poll(PATIENCE, || {
+        let reached = poll_every(INTERVAL, PATIENCE, || {
             self.listen();
             let seen = self.observer.superblock(dev)?;
             (seen.state() == state).then_some(())
