@@ -10,12 +10,16 @@ pub mod alert;
 pub mod config;
 #[cfg(feature = "daemon")]
 pub mod daemon;
+pub mod decode;
 pub mod errno;
 pub mod input;
+pub mod mountinfo;
+pub mod mounts;
 pub mod operation;
 pub mod plan;
 pub mod render;
+pub mod scope;
 pub mod snapshot;
 pub mod superblock;
-mod text;
+pub mod text;
 pub mod time;

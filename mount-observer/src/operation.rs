@@ -10,11 +10,103 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Operation(pub Op);
 
+/// Operations whose latencies are worth comparing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// Names, attributes, directories.
+    Metadata,
+    /// Content.
+    Data,
+    /// What waits until content is safe: may take as long as writing back all of it.
+    Sync,
+    /// What waits by design: for another process's lock, for an event, for the first handshake.
+    Blocking,
+    /// Path syscalls.
+    Stat,
+}
+
+impl Class {
+    /// Every class.
+    pub const ALL: [Self; 5] = [
+        Self::Metadata,
+        Self::Data,
+        Self::Sync,
+        Self::Blocking,
+        Self::Stat,
+    ];
+
+    /// The name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::Data => "data",
+            Self::Sync => "sync",
+            Self::Blocking => "blocking",
+            Self::Stat => "stat",
+        }
+    }
+}
+
+impl Operation {
+    /// A FUSE request by its opcode.
+    pub const fn fuse(opcode: u16) -> Self {
+        Self(Op::Fuse(opcode))
+    }
+
+    /// Which latencies its own compare with.
+    pub const fn class(self) -> Class {
+        match self.0 {
+            Op::Syscall(_) => Class::Stat,
+            // READ WRITE FALLOCATE LSEEK COPY_FILE_RANGE SETUPMAPPING REMOVEMAPPING
+            // COPY_FILE_RANGE_64
+            Op::Fuse(15 | 16 | 43 | 46 | 47 | 48 | 49 | 53) => Class::Data,
+            // FSYNC FLUSH FSYNCDIR SYNCFS
+            Op::Fuse(20 | 25 | 30 | 50) => Class::Sync,
+            // INIT SETLKW IOCTL POLL CUSE_INIT
+            Op::Fuse(26 | 33 | 39 | 40 | 4096) => Class::Blocking,
+            Op::Fuse(_) => Class::Metadata,
+        }
+    }
+
+    /// Whether it may wait for ever in a healthy filesystem: its age says nothing.
+    pub fn is_blocking_by_design(self) -> bool {
+        self.class() == Class::Blocking
+    }
+
+    /// Whether it is a FUSE request.
+    pub const fn is_fuse(self) -> bool {
+        matches!(self.0, Op::Fuse(_))
+    }
+
+    /// The operation of a name, as [`fmt::Display`] writes it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let fuse = FUSE_OPCODES.iter().find(|(_, known)| *known == name);
+        let fuse = fuse.map(|(opcode, _)| Op::Fuse(*opcode));
+        let syscall = || {
+            let index = SYSCALLS.iter().position(|known| *known == name)?;
+            u16::try_from(index + 1).ok().map(Op::Syscall)
+        };
+        fuse.or_else(syscall).map(Self)
+    }
+}
+
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Op::Fuse(opcode) => write!(f, "FUSE_{opcode}"),
-            Op::Syscall(number) => write!(f, "syscall_{number}"),
+            Op::Fuse(opcode) => {
+                let known = FUSE_OPCODES.binary_search_by_key(&opcode, |(number, _)| *number);
+                match known.ok().and_then(|index| FUSE_OPCODES.get(index)) {
+                    Some((_, name)) => f.write_str(name),
+                    None => write!(f, "FUSE_{opcode}"),
+                }
+            }
+            Op::Syscall(number) => {
+                let index = usize::from(number).checked_sub(1);
+                match index.and_then(|index| SYSCALLS.get(index)) {
+                    Some(name) => f.write_str(name),
+                    None => write!(f, "syscall_{number}"),
+                }
+            }
         }
     }
 }
@@ -22,5 +114,128 @@ impl fmt::Display for Operation {
 impl Serialize for Operation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+/// `enum fuse_opcode`, `include/uapi/linux/fuse.h`, v6.18; by number.
+const FUSE_OPCODES: [(u16, &str); 52] = [
+    (1, "LOOKUP"),
+    (2, "FORGET"),
+    (3, "GETATTR"),
+    (4, "SETATTR"),
+    (5, "READLINK"),
+    (6, "SYMLINK"),
+    (8, "MKNOD"),
+    (9, "MKDIR"),
+    (10, "UNLINK"),
+    (11, "RMDIR"),
+    (12, "RENAME"),
+    (13, "LINK"),
+    (14, "OPEN"),
+    (15, "READ"),
+    (16, "WRITE"),
+    (17, "STATFS"),
+    (18, "RELEASE"),
+    (20, "FSYNC"),
+    (21, "SETXATTR"),
+    (22, "GETXATTR"),
+    (23, "LISTXATTR"),
+    (24, "REMOVEXATTR"),
+    (25, "FLUSH"),
+    (26, "INIT"),
+    (27, "OPENDIR"),
+    (28, "READDIR"),
+    (29, "RELEASEDIR"),
+    (30, "FSYNCDIR"),
+    (31, "GETLK"),
+    (32, "SETLK"),
+    (33, "SETLKW"),
+    (34, "ACCESS"),
+    (35, "CREATE"),
+    (36, "INTERRUPT"),
+    (37, "BMAP"),
+    (38, "DESTROY"),
+    (39, "IOCTL"),
+    (40, "POLL"),
+    (41, "NOTIFY_REPLY"),
+    (42, "BATCH_FORGET"),
+    (43, "FALLOCATE"),
+    (44, "READDIRPLUS"),
+    (45, "RENAME2"),
+    (46, "LSEEK"),
+    (47, "COPY_FILE_RANGE"),
+    (48, "SETUPMAPPING"),
+    (49, "REMOVEMAPPING"),
+    (50, "SYNCFS"),
+    (51, "TMPFILE"),
+    (52, "STATX"),
+    (53, "COPY_FILE_RANGE_64"),
+    (4096, "CUSE_INIT"),
+];
+
+/// `mount_observer_common::SyscallOp`, from 1.
+#[rustfmt::skip]
+const SYSCALLS: [&str; 41] = [
+    "stat", "lstat", "newfstatat", "statx", "open", "openat", "openat2", "access", "faccessat",
+    "faccessat2", "readlink", "readlinkat", "statfs", "chdir", "mkdir", "mkdirat", "rmdir",
+    "unlink", "unlinkat", "rename", "renameat", "renameat2", "getxattr", "lgetxattr", "listxattr",
+    "llistxattr", "truncate", "creat", "chmod", "fchmodat", "fchmodat2", "chown", "lchown",
+    "fchownat", "utimensat", "link", "linkat", "symlink", "symlinkat", "execve", "execveat",
+];
+
+#[cfg(test)]
+mod tests {
+    use mount_observer_common::SyscallOp;
+
+    use super::*;
+
+    #[test]
+    fn names_follow_the_wire_numbers() {
+        let syscall = |op: SyscallOp| {
+            let number = u16::try_from(SYSCALLS.len()).unwrap();
+            let found = (1..=number).find(|&n| {
+                Operation(Op::Syscall(n)).to_string() == format!("{op:?}").to_lowercase()
+            });
+            found.unwrap()
+        };
+        assert_eq!(syscall(SyscallOp::Stat), 1);
+        assert_eq!(syscall(SyscallOp::Statfs), 13);
+        assert_eq!(syscall(SyscallOp::Renameat2), 22);
+        assert_eq!(syscall(SyscallOp::Execveat), 41);
+    }
+
+    #[test]
+    fn every_name_leads_back_to_its_operation() {
+        for (opcode, _) in FUSE_OPCODES {
+            let operation = Operation::fuse(opcode);
+            assert_eq!(
+                Operation::from_name(&operation.to_string()),
+                Some(operation)
+            );
+        }
+        for number in 1..=41 {
+            let operation = Operation(Op::Syscall(number));
+            assert_eq!(
+                Operation::from_name(&operation.to_string()),
+                Some(operation)
+            );
+        }
+        assert_eq!(Operation::from_name("NOSUCH"), None);
+        assert_eq!(Operation::fuse(999).to_string(), "FUSE_999");
+    }
+
+    #[test]
+    fn the_opcode_table_is_sorted() {
+        assert!(FUSE_OPCODES.is_sorted_by_key(|(opcode, _)| *opcode));
+    }
+
+    #[test]
+    fn only_locks_events_and_handshakes_wait_by_design() {
+        let blocking: Vec<_> = FUSE_OPCODES
+            .iter()
+            .filter(|(opcode, _)| Operation::fuse(*opcode).is_blocking_by_design())
+            .map(|(_, name)| *name)
+            .collect();
+        assert_eq!(blocking, ["INIT", "SETLKW", "IOCTL", "POLL", "CUSE_INIT"]);
     }
 }

@@ -1,0 +1,107 @@
+use mount_observer_common::{COMM_BYTES, PATH_MAX_BYTES};
+use zerocopy::IntoBytes;
+
+use super::*;
+
+const RECORD: Record = Record {
+    kind: 1,
+    op: 15,
+    time_ns: 9,
+    latency_ns: 7,
+    cgroup_id: 0,
+    dev: 52,
+    errno: 5,
+    tgid: 100,
+    tid: 101,
+    suppressed: 3,
+    mnt_ns: 0,
+    comm: *b"cat\0garbage\0\0\0\0\0",
+};
+
+#[test]
+fn a_failed_request() {
+    let event = event(RECORD.as_bytes()).unwrap();
+    assert_eq!(event.operation.to_string(), "READ");
+    assert_eq!(event.errno, Some(Errno::EIO));
+    assert_eq!(event.dev, Some(Dev(52)));
+    assert_eq!(event.caller.comm, "cat");
+    assert_eq!(event.path, None);
+}
+
+#[test]
+fn a_cut_or_unknown_record_is_refused() {
+    let bytes = RECORD.as_bytes();
+    for len in 0..bytes.len() {
+        assert_eq!(event(&bytes[..len]), None);
+    }
+    let unknown = Record { kind: 99, ..RECORD };
+    assert_eq!(event(unknown.as_bytes()), None);
+    let without_its_path = Record { kind: 3, ..RECORD };
+    assert_eq!(event(without_its_path.as_bytes()), None);
+}
+
+#[test]
+fn a_path_longer_than_its_buffer_is_refused() {
+    let mut record = PathRecord {
+        record: Record { kind: 3, ..RECORD },
+        dfd: -100,
+        path_len: 4,
+        path: [b'/'; PATH_MAX_BYTES],
+    };
+    assert_eq!(
+        event(record.as_bytes()).unwrap().path.unwrap().path,
+        b"////"
+    );
+    record.path_len = 257;
+    assert_eq!(event(record.as_bytes()), None);
+}
+
+#[test]
+fn rows_of_different_kinds_and_a_cut_tail() {
+    let queued = QueuedRow {
+        kind: 2,
+        size: 56,
+        request_ptr: 0xffff_0000,
+        unique: 8,
+        nodeid: 1,
+        age_ns: u64::MAX,
+        dev: 52,
+        opcode: 1,
+        pid: 77,
+        at_server: 1,
+    };
+    let holder = HolderRow {
+        kind: 1,
+        size: 64,
+        connection_ptr: 0xffff_1000,
+        tgid: 9,
+        fd: 3,
+        dev: 52,
+        connected: 1,
+        waiting: 1,
+        task_state: 4,
+        queued_seen: 1,
+        queued_emitted: 1,
+        comm: [b'x'; COMM_BYTES],
+    };
+    let mut bytes = holder.as_bytes().to_vec();
+    bytes.extend(queued.as_bytes());
+    bytes.extend(99_u32.as_bytes());
+    bytes.extend(8_u32.as_bytes());
+    let whole = bytes.len();
+    bytes.extend(queued.as_bytes());
+
+    let (first, bad) = rows(&bytes[..whole + 20]);
+    assert_eq!(
+        bad, 2,
+        "one row of an unknown kind, and a tail that was cut"
+    );
+    let [Row::Holder(holder), Row::Queued(queued)] = first.as_slice() else {
+        panic!("{first:?}");
+    };
+    assert!(holder.is_stopped && holder.is_connected && !holder.is_cut);
+    assert_eq!(holder.comm, "xxxxxxxxxxxxxxxx");
+    assert_eq!(queued.age, None);
+    assert!(queued.is_at_server);
+    assert_eq!(rows(&bytes).0.len(), 3);
+}

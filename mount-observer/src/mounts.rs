@@ -1,0 +1,289 @@
+//! The mount tables of all namespaces, and the superblocks they show.
+//!
+//! A mount is a label of a superblock: bind mounts and other namespaces add labels, not superblocks.
+
+mod coverage;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hasher},
+};
+
+use crate::{
+    input::MountPoint,
+    mountinfo::{self, Line},
+    scope::Scope,
+    snapshot::Mount,
+    superblock::Dev,
+    text,
+};
+
+/// Mount namespaces kept; a host with more than that many containers is told so.
+pub const NAMESPACES_MAX: usize = 1024;
+
+/// Entries of the kernel-side path attribution; the limit of its map.
+pub const MOUNT_POINTS_MAX: usize = 16_384;
+
+/// Mounts kept as labels of one superblock; the rest is only counted.
+const LABELS_MAX: usize = 64;
+
+/// One mount namespace.
+#[derive(Clone, Debug)]
+struct Namespace {
+    is_own: bool,
+    /// Length and hash of the bytes the lines were read from.
+    fingerprint: (usize, u64),
+    lines: Vec<Line>,
+    covered: Vec<bool>,
+    bad_lines: u64,
+}
+
+/// A superblock as the mount tables show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// Its number.
+    pub dev: Dev,
+    /// Filesystem type.
+    pub fstype: String,
+    /// Source.
+    pub device: String,
+    /// The mount point to call it by.
+    pub mountpoint: String,
+    /// Every mount, up to a bound.
+    pub mounts: Vec<Mount>,
+    /// Namespace and mount id of each.
+    pub mount_ids: BTreeSet<(u32, u32)>,
+}
+
+/// The mount tables.
+#[derive(Clone, Debug, Default)]
+pub struct Mounts {
+    namespaces: BTreeMap<u32, Namespace>,
+    namespaces_refused: u64,
+    mount_points_refused: u64,
+}
+
+/// What [`Mounts::update`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// The table says something new.
+    Changed,
+    /// The same bytes as before.
+    Same,
+    /// Too many namespaces.
+    Refused,
+}
+
+impl Mounts {
+    /// Takes the table of one namespace.
+    pub fn update(&mut self, mnt_ns: u32, is_own: bool, bytes: &[u8]) -> Update {
+        let fingerprint = fingerprint(bytes);
+        if let Some(known) = self.namespaces.get(&mnt_ns) {
+            if known.fingerprint == fingerprint && known.is_own == is_own {
+                return Update::Same;
+            }
+        } else if self.namespaces.len() >= NAMESPACES_MAX && !is_own {
+            self.namespaces_refused += 1;
+            return Update::Refused;
+        }
+        let parsed = mountinfo::parse(bytes);
+        let namespace = Namespace {
+            is_own,
+            fingerprint,
+            covered: coverage::covered(&parsed.lines),
+            lines: parsed.lines,
+            bad_lines: parsed.bad_lines,
+        };
+        self.namespaces.insert(mnt_ns, namespace);
+        Update::Changed
+    }
+
+    /// Drops the namespaces that are not listed; says whether there was one.
+    pub fn retain(&mut self, existing: &[u32]) -> bool {
+        let before = self.namespaces.len();
+        self.namespaces
+            .retain(|mnt_ns, namespace| namespace.is_own || existing.contains(mnt_ns));
+        self.namespaces.len() != before
+    }
+
+    /// The superblocks in scope, and how many others there are.
+    pub fn superblocks(&self, scope: &Scope) -> (Vec<Mounted>, u64) {
+        let mut all: BTreeMap<Dev, (bool, Vec<Labelled<'_>>)> = BTreeMap::new();
+        for labelled in self.lines() {
+            let entry = all.entry(labelled.line.dev).or_default();
+            entry.0 = entry.0 || scope.contains(labelled.line);
+            entry.1.push(labelled);
+        }
+        let total = all.len();
+        let in_scope: Vec<_> = all
+            .into_iter()
+            .filter(|(_, (is_in_scope, _))| *is_in_scope)
+            .filter_map(|(dev, (_, lines))| mounted(dev, lines))
+            .collect();
+        let others = u64::try_from(total - in_scope.len()).unwrap_or(u64::MAX);
+        (in_scope, others)
+    }
+
+    /// Where to attribute paths to, in the kernel: every uncovered mount in scope, and those below
+    /// one, so that the longer prefix wins although its own superblock is out of scope.
+    pub fn mount_points(&mut self, in_scope: &BTreeSet<Dev>) -> Vec<MountPoint> {
+        let mut points = Vec::new();
+        for (&mnt_ns, namespace) in &self.namespaces {
+            let uncovered = || namespace.uncovered();
+            let Some(root) = uncovered().find(|line| line.mount_point == b"/") else {
+                continue;
+            };
+            let watched: BTreeSet<&[u8]> = uncovered()
+                .filter(|line| in_scope.contains(&line.dev))
+                .map(|line| line.mount_point.as_slice())
+                .collect();
+            points.extend(
+                uncovered()
+                    .filter(|line| is_at_or_below(&line.mount_point, &watched))
+                    .map(|line| MountPoint {
+                        mnt_ns,
+                        root: root.dev,
+                        path: line.mount_point.clone(),
+                        dev: line.dev,
+                    }),
+            );
+        }
+        points.sort();
+        self.mount_points_refused =
+            u64::try_from(points.len().saturating_sub(MOUNT_POINTS_MAX)).unwrap_or(u64::MAX);
+        points.truncate(MOUNT_POINTS_MAX);
+        points
+    }
+
+    /// The superblock a normalised absolute path lies on in a namespace.
+    pub fn dev_of_path(&self, mnt_ns: u32, path: &[u8]) -> Option<Dev> {
+        let namespace = self.namespaces.get(&mnt_ns)?;
+        namespace
+            .uncovered()
+            .filter(|line| is_prefix(&line.mount_point, path))
+            .max_by_key(|line| line.mount_point.len())
+            .map(|line| line.dev)
+    }
+
+    /// Namespaces in which a superblock is mounted.
+    pub fn namespaces_of(&self, dev: Dev) -> Vec<u32> {
+        let shows = |namespace: &Namespace| namespace.lines.iter().any(|line| line.dev == dev);
+        self.namespaces
+            .iter()
+            .filter(|(_, namespace)| shows(namespace))
+            .map(|(&mnt_ns, _)| mnt_ns)
+            .collect()
+    }
+
+    /// Mounts seen in all namespaces.
+    pub fn len(&self) -> usize {
+        self.namespaces.values().map(|n| n.lines.len()).sum()
+    }
+
+    /// Whether no mount was ever seen.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the observer's own namespace was read.
+    pub fn has_own(&self) -> bool {
+        self.namespaces.values().any(|namespace| namespace.is_own)
+    }
+
+    /// Lines of the current tables that could not be read.
+    pub fn bad_lines(&self) -> u64 {
+        self.namespaces.values().map(|n| n.bad_lines).sum()
+    }
+
+    /// Namespaces refused so far, and mount points refused now, at their bounds.
+    pub fn refused(&self) -> (u64, u64) {
+        (self.namespaces_refused, self.mount_points_refused)
+    }
+
+    fn lines(&self) -> impl Iterator<Item = Labelled<'_>> {
+        self.namespaces.iter().flat_map(|(&mnt_ns, namespace)| {
+            let lines = namespace.lines.iter().zip(&namespace.covered);
+            lines.map(move |(line, &is_covered)| Labelled {
+                mnt_ns,
+                is_own: namespace.is_own,
+                line,
+                is_covered,
+            })
+        })
+    }
+}
+
+impl Namespace {
+    fn uncovered(&self) -> impl Iterator<Item = &Line> {
+        self.lines
+            .iter()
+            .zip(&self.covered)
+            .filter(|(_, is_covered)| !**is_covered)
+            .map(|(line, _)| line)
+    }
+}
+
+/// A line and where it was read.
+#[derive(Clone, Copy)]
+struct Labelled<'a> {
+    mnt_ns: u32,
+    is_own: bool,
+    line: &'a Line,
+    is_covered: bool,
+}
+
+/// The best label first: in the observer's own namespace, reachable, short.
+fn mounted(dev: Dev, mut lines: Vec<Labelled<'_>>) -> Option<Mounted> {
+    lines.sort_by_key(|labelled| {
+        let point = &labelled.line.mount_point;
+        (!labelled.is_own, labelled.is_covered, point.len(), point)
+    });
+    let first = lines.first()?;
+    Some(Mounted {
+        dev,
+        fstype: text::lossy(&first.line.fstype),
+        device: text::lossy(&first.line.source),
+        mountpoint: text::lossy(&first.line.mount_point),
+        mount_ids: lines.iter().map(|l| (l.mnt_ns, l.line.mount_id)).collect(),
+        mounts: lines.iter().take(LABELS_MAX).map(mount).collect(),
+    })
+}
+
+fn mount(labelled: &Labelled<'_>) -> Mount {
+    let line = labelled.line;
+    Mount {
+        mount_point: text::lossy(&line.mount_point),
+        mount_point_escaped: text::escaped(&line.mount_point),
+        root: text::lossy(&line.root),
+        mount_namespace: labelled.mnt_ns,
+        is_own_namespace: labelled.is_own,
+        mount_id: line.mount_id,
+        is_covered: labelled.is_covered,
+        options: text::lossy(&line.options),
+    }
+}
+
+/// Whether a path is one of `points` or lies below one.
+fn is_at_or_below(path: &[u8], points: &BTreeSet<&[u8]>) -> bool {
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    let mut prefixes = ends.filter_map(|(end, _)| path.get(..end.max(1)));
+    points.contains(path) || prefixes.any(|prefix| points.contains(prefix))
+}
+
+/// Whether `path` is `point` or lies below it.
+fn is_prefix(point: &[u8], path: &[u8]) -> bool {
+    point == b"/"
+        || path
+            .strip_prefix(point)
+            .is_some_and(|rest| rest.first().is_none_or(|&byte| byte == b'/'))
+}
+
+/// Enough to tell whether a table changed: 64 bits of `SipHash` with fixed keys, and the length.
+fn fingerprint(bytes: &[u8]) -> (usize, u64) {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    (bytes.len(), hasher.finish())
+}
+
+#[cfg(test)]
+mod tests;
