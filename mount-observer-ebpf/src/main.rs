@@ -13,7 +13,6 @@ mod fuse;
 mod holders;
 mod kernel;
 mod maps;
-mod paths;
 mod record;
 mod server;
 mod tasks;

@@ -6,7 +6,6 @@ pub mod facts;
 mod heap;
 pub mod kernel;
 pub mod maps;
-mod mount_points;
 pub mod ring;
 pub mod scan;
 pub mod symbols;

@@ -6,20 +6,32 @@
 
 #![deny(unsafe_code)]
 
+pub mod advice;
 pub mod alert;
+pub mod alerts;
+pub mod blocked;
 pub mod config;
+pub mod connection;
+pub mod counters;
 #[cfg(feature = "daemon")]
 pub mod daemon;
 pub mod decode;
+pub mod detect;
 pub mod errno;
+pub mod health;
 pub mod input;
 pub mod mountinfo;
 pub mod mounts;
+pub mod observer;
 pub mod operation;
+pub mod paths;
 pub mod plan;
 pub mod render;
+pub mod requests;
 pub mod scope;
 pub mod snapshot;
 pub mod superblock;
 pub mod text;
 pub mod time;
+pub mod totals;
+pub mod watched;

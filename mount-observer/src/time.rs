@@ -48,3 +48,8 @@ impl Now {
         }
     }
 }
+
+/// Whole nanoseconds of a duration; 584 years at most.
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

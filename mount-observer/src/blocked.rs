@@ -1,0 +1,150 @@
+//! Tasks that wait for a filesystem, from scans over all tasks.
+//!
+//! Seen asleep twice is not blocked: a busy task sleeps at every look. One that has not been
+//! switched to in between (`nvcsw + nivcsw`) has not run, and is blocked for at least that long.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    decode::{Caller, Task},
+    input::WaitFunction,
+    superblock::Dev,
+    time::Mono,
+};
+
+/// Tasks followed at once.
+pub const TASKS_MAX: usize = 16_384;
+
+/// A task counts as blocked from this age on; shorter waits are work.
+pub const BLOCKED_AFTER: Duration = Duration::from_millis(100);
+
+/// One task that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiter {
+    /// Who.
+    pub caller: Caller,
+    /// For which superblock.
+    pub dev: Dev,
+    /// When it entered its system call; else when it was first seen like this.
+    pub since: Mono,
+    /// `S` or `D`.
+    pub state: char,
+    /// The kernel function it waits in, where known.
+    pub waits_in: Option<String>,
+    /// Kernel stack, innermost first.
+    pub stack: Vec<u64>,
+    /// When it was last seen.
+    pub seen: Mono,
+    switches: Option<u64>,
+    is_walking: bool,
+}
+
+/// The tasks that wait.
+#[derive(Clone, Debug, Default)]
+pub struct Waiters {
+    by_tid: BTreeMap<u32, Waiter>,
+    functions: Vec<WaitFunction>,
+    /// Tasks not followed because of [`TASKS_MAX`].
+    pub refused: u64,
+}
+
+impl Waiters {
+    /// Takes the ranges of the functions in which tasks wait.
+    pub fn set_functions(&mut self, mut functions: Vec<WaitFunction>) {
+        functions.sort_by_key(|function| function.start);
+        self.functions = functions;
+    }
+
+    /// Takes one scan. `dev_of` names the superblock of a task from its own request, if it has one.
+    /// Returns the superblocks on which a blocked task moved on.
+    ///
+    /// A light scan sees only tasks inside a path walk: it says nothing about the others.
+    pub fn update(
+        &mut self,
+        now: Mono,
+        tasks: &[&Task],
+        is_full: bool,
+        dev_of: impl Fn(&Task) -> Option<Dev>,
+    ) -> Vec<Dev> {
+        let mut before = std::mem::take(&mut self.by_tid);
+        let mut moved_on = Vec::new();
+        for task in tasks {
+            let Some(dev) = dev_of(task) else { continue };
+            let known = before.remove(&task.caller.tid);
+            let waiter = self.waiter(now, task, dev, known.as_ref());
+            if let Some(known) = known
+                && known.since != waiter.since
+            {
+                moved_on.push(known.dev);
+            }
+            if self.by_tid.len() < TASKS_MAX {
+                self.by_tid.insert(task.caller.tid, waiter);
+            } else {
+                self.refused += 1;
+            }
+        }
+        for (tid, known) in before {
+            if is_full || known.is_walking {
+                moved_on.push(known.dev);
+            } else if self.by_tid.len() < TASKS_MAX {
+                self.by_tid.insert(tid, known);
+            }
+        }
+        moved_on.sort_unstable();
+        moved_on.dedup();
+        moved_on
+    }
+
+    fn waiter(&self, now: Mono, task: &Task, dev: Dev, known: Option<&Waiter>) -> Waiter {
+        let is_same = |known: &&Waiter| known.dev == dev && known.switches == task.switches;
+        let first_seen = known.filter(is_same).map_or(now, |known| known.since);
+        Waiter {
+            caller: task.caller.clone(),
+            dev,
+            since: task.since.unwrap_or(first_seen),
+            state: task.state,
+            waits_in: self.waits_in(&task.stack).map(str::to_owned),
+            stack: task.stack.clone(),
+            seen: now,
+            switches: task.switches,
+            is_walking: task.walk_dev.is_some(),
+        }
+    }
+
+    /// The innermost wait function on a stack.
+    pub fn waits_in(&self, stack: &[u64]) -> Option<&str> {
+        stack.iter().find_map(|&address| self.symbol(address))
+    }
+
+    fn symbol(&self, address: u64) -> Option<&str> {
+        let after = self.functions.partition_point(|f| f.start <= address);
+        let function = self.functions.get(after.checked_sub(1)?)?;
+        (address < function.end).then_some(function.name.as_str())
+    }
+
+    /// A stack for people.
+    pub fn symbolised(&self, stack: &[u64]) -> Vec<String> {
+        let name = |&address: &u64| match self.symbol(address) {
+            Some(name) => name.to_owned(),
+            None => format!("0x{address:x}"),
+        };
+        stack.iter().map(name).collect()
+    }
+
+    /// The superblock is gone.
+    pub fn drop_superblock(&mut self, dev: Dev) {
+        self.by_tid.retain(|_, waiter| waiter.dev != dev);
+    }
+
+    /// Every task.
+    pub fn iter(&self) -> impl Iterator<Item = &Waiter> {
+        self.by_tid.values()
+    }
+}
+
+impl Waiter {
+    /// How long it has waited, at least.
+    pub fn age(&self, now: Mono) -> Duration {
+        now.since(self.since)
+    }
+}

@@ -1,0 +1,383 @@
+//! What is known of one FUSE connection: whether it is alive, and who serves it.
+//!
+//! Kernel facts used (`fs/fuse/{dev,inode}.c`, v6.18): `connected` falls once and never rises again;
+//! the last close of the connection's descriptors makes it fall; an unmount does too, so only a
+//! mount table read afterwards tells a death from an unmount.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    decode::Holder,
+    input::ConnectionState,
+    snapshot::{Server, ServerStatus},
+    time::Mono,
+};
+
+/// Servers remembered per connection, those that left included.
+const SERVERS_MAX: usize = 16;
+
+/// How long a disconnect waits for a mount table to say whether it was an unmount. Longer than the
+/// shell takes for a round over all namespaces.
+const CONFIRM_WITHIN: Duration = Duration::from_millis(2500);
+
+/// Time between the two scans that must find no holder: while a mount is made, its descriptor may
+/// be on its way through a socket, and a fork may hide a holder from one scan.
+const NO_HOLDER_GAP: Duration = Duration::from_secs(1);
+
+/// One FUSE connection.
+#[derive(Clone, Debug, Default)]
+pub struct Connection {
+    /// Address of the kernel's structure, where known.
+    pub address: Option<u64>,
+    /// Whether it is alive, as last read.
+    pub is_connected: Option<bool>,
+    /// Requests that wait for an answer or a slot, as last read.
+    pub waiting: Option<u32>,
+    /// Since when `waiting` has been above 0.
+    pub waiting_since: Option<Mono>,
+    /// When the lists were last walked from end to end.
+    pub walked_at: Option<Mono>,
+    servers: BTreeMap<u32, ServerState>,
+    /// Since when complete scans have found nobody holding it.
+    absent_since: Option<Mono>,
+    /// How often they have.
+    absent_scans: u32,
+    death: Option<Death>,
+}
+
+#[derive(Clone, Debug)]
+struct ServerState {
+    comm: String,
+    stopped_since: Option<Mono>,
+    /// The raw wait status.
+    exit: Option<u32>,
+    /// Whether the last complete scan saw it hold the connection.
+    is_holding: bool,
+}
+
+/// The end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Death {
+    /// When it was first known.
+    pub since: Mono,
+    /// How.
+    pub how: Cause,
+    /// Whether the superblock was still mounted afterwards.
+    pub is_confirmed: bool,
+}
+
+/// How the end of a connection is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The kernel says that it is disconnected.
+    Disconnected,
+    /// Nobody holds its descriptor.
+    NobodyHolds,
+}
+
+/// Whether what was just read is about the connection known so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// It is.
+    Same,
+    /// Another connection took over the device number.
+    Other,
+    /// The address leads nowhere: unmounted, or never ours.
+    Lost,
+}
+
+impl Connection {
+    /// Takes the rows of one scan that are about this device number.
+    ///
+    /// An aborted connection keeps its number for as long as its server keeps the descriptor, so
+    /// the number may show twice: the live one is the mounted one.
+    pub fn observe_holders(
+        &mut self,
+        now: Mono,
+        rows: &[&Holder],
+        is_walk_whole: bool,
+    ) -> Identity {
+        let live = rows.iter().find(|row| row.is_connected);
+        let known = rows.iter().find(|row| Some(row.connection) == self.address);
+        let Some(chosen) = live.or(known).or(rows.first()) else {
+            return Identity::Same;
+        };
+        let address = chosen.connection;
+        if self.is_other(address, chosen.is_connected) {
+            return Identity::Other;
+        }
+        self.address = Some(address);
+        self.absent_since = None;
+        self.absent_scans = 0;
+        for server in self.servers.values_mut() {
+            server.is_holding = false;
+        }
+        let ours = rows.iter().filter(|row| row.connection == address);
+        for row in ours {
+            self.add_server(now, row);
+        }
+        if is_walk_whole {
+            self.walked_at = Some(now);
+        }
+        self.observe_state(now, chosen.is_connected, chosen.waiting);
+        Identity::Same
+    }
+
+    fn is_other(&self, address: u64, is_connected: bool) -> bool {
+        let is_moved = self.address.is_some_and(|known| known != address);
+        let has_risen = is_connected && self.is_connected == Some(false);
+        is_moved || has_risen
+    }
+
+    fn add_server(&mut self, now: Mono, row: &Holder) {
+        if self.servers.len() >= SERVERS_MAX && !self.servers.contains_key(&row.pid) {
+            let gone = self.servers.iter().find(|(_, server)| !server.is_holding);
+            let Some(pid) = gone.map(|(pid, _)| *pid) else {
+                return;
+            };
+            self.servers.remove(&pid);
+        }
+        let stopped_since = self.servers.get(&row.pid).and_then(|s| s.stopped_since);
+        let server = ServerState {
+            comm: row.comm.clone(),
+            stopped_since: row.is_stopped.then(|| stopped_since.unwrap_or(now)),
+            exit: None,
+            is_holding: true,
+        };
+        self.servers.insert(row.pid, server);
+    }
+
+    /// A complete scan found nobody who holds the connection.
+    pub fn observe_absence(&mut self, now: Mono) {
+        for server in self.servers.values_mut() {
+            server.is_holding = false;
+        }
+        self.absent_since.get_or_insert(now);
+        self.absent_scans = self.absent_scans.saturating_add(1);
+    }
+
+    /// Takes a direct reading.
+    pub fn observe_check(&mut self, now: Mono, state: Option<ConnectionState>) -> Identity {
+        match state {
+            None => {
+                self.address = None;
+                Identity::Lost
+            }
+            Some(state) if state.is_connected && self.is_connected == Some(false) => {
+                Identity::Other
+            }
+            Some(state) => {
+                self.observe_state(now, state.is_connected, state.waiting);
+                Identity::Same
+            }
+        }
+    }
+
+    /// Takes fusectl's count.
+    pub fn observe_waiting(&mut self, now: Mono, waiting: u32) {
+        self.waiting = Some(waiting);
+        if waiting == 0 {
+            self.waiting_since = None;
+        } else {
+            self.waiting_since.get_or_insert(now);
+        }
+    }
+
+    fn observe_state(&mut self, now: Mono, is_connected: bool, waiting: u32) {
+        self.is_connected = Some(is_connected);
+        self.observe_waiting(now, waiting);
+        let is_inferred = self
+            .death
+            .is_some_and(|death| death.how == Cause::NobodyHolds);
+        if !is_connected && (self.death.is_none() || is_inferred) {
+            self.die(now, Cause::Disconnected);
+        } else if is_connected && is_inferred {
+            self.death = None;
+        }
+    }
+
+    fn die(&mut self, now: Mono, how: Cause) {
+        let since = self.death.map_or(now, |death| death.since);
+        self.death = Some(Death {
+            since,
+            how,
+            is_confirmed: false,
+        });
+    }
+
+    /// Judges what scans without a holder mean. Only where every process is in sight.
+    pub fn judge_absence(&mut self, now: Mono, is_single_look: bool) {
+        let Some(since) = self.absent_since else {
+            return;
+        };
+        let has_exited =
+            !self.servers.is_empty() && self.servers.values().all(|s| s.exit.is_some());
+        let is_lasting =
+            self.absent_scans >= 2 && (is_single_look || now.since(since) >= NO_HOLDER_GAP);
+        if self.death.is_none() && (has_exited || is_lasting) {
+            self.die(now, Cause::NobodyHolds);
+        }
+    }
+
+    /// A mount table read after the death still shows the superblock. Says whether that settled it.
+    pub fn confirm_death(&mut self, now: Mono) -> bool {
+        match &mut self.death {
+            Some(death) if !death.is_confirmed && now >= death.since => {
+                death.is_confirmed = true;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// The connection's end, once it is sure that it was not an unmount.
+    pub fn death(&self, now: Mono, is_single_look: bool) -> Option<Death> {
+        self.death.filter(|death| {
+            death.is_confirmed || is_single_look || now.since(death.since) >= CONFIRM_WITHIN
+        })
+    }
+
+    /// Whether it ended, sure or not.
+    pub fn is_dying(&self) -> bool {
+        self.death.is_some()
+    }
+
+    /// Whether a complete scan was made and nobody was found.
+    pub fn is_absent(&self) -> bool {
+        self.absent_since.is_some()
+    }
+
+    /// A server ended; says whether it was one of ours.
+    pub fn server_exited(&mut self, pid: u32, status: u32) -> bool {
+        let Some(server) = self.servers.get_mut(&pid) else {
+            return false;
+        };
+        server.exit = Some(status);
+        server.is_holding = false;
+        server.stopped_since = None;
+        true
+    }
+
+    /// Takes which of the processes in sight are stopped.
+    pub fn servers_seen(&mut self, now: Mono, is_stopped: &BTreeMap<u32, bool>) {
+        for (pid, server) in &mut self.servers {
+            if let Some(&is_stopped) = is_stopped.get(pid) {
+                server.stopped_since = is_stopped.then(|| server.stopped_since.unwrap_or(now));
+            }
+        }
+    }
+
+    /// Processes that hold it, as far as known.
+    pub fn server_pids(&self) -> impl Iterator<Item = u32> {
+        let holding = self.servers.iter().filter(|(_, server)| server.is_holding);
+        holding.map(|(pid, _)| *pid)
+    }
+
+    /// Since when every server has been stopped.
+    pub fn stopped_since(&self) -> Option<Mono> {
+        let mut holding = self.servers.values().filter(|server| server.is_holding);
+        let first = holding.next()?.stopped_since?;
+        holding.try_fold(first, |latest, server| {
+            server.stopped_since.map(|since| since.max(latest))
+        })
+    }
+
+    /// Whether it can be answered.
+    pub fn status(&self) -> ServerStatus {
+        if self.servers.values().any(|server| server.is_holding) {
+            if self.stopped_since().is_some() {
+                ServerStatus::Stopped
+            } else {
+                ServerStatus::Running
+            }
+        } else if self.is_dying() || !self.servers.is_empty() {
+            ServerStatus::Gone
+        } else {
+            ServerStatus::Unknown
+        }
+    }
+
+    /// The servers, for the snapshot.
+    pub fn servers(&self) -> Vec<Server> {
+        let view = |(&pid, server): (&u32, &ServerState)| Server {
+            pid,
+            comm: server.comm.clone(),
+            status: match (server.is_holding, server.stopped_since) {
+                (false, _) => ServerStatus::Gone,
+                (true, Some(_)) => ServerStatus::Stopped,
+                (true, None) => ServerStatus::Running,
+            },
+            exit: server.exit.map(exit_text),
+        };
+        self.servers.iter().map(view).collect()
+    }
+
+    /// `server sshfs[12] is stopped`, for a sentence.
+    pub fn servers_text(&self) -> String {
+        let status = self.status();
+        let is_told = |server: &&Server| server.status == status || status == ServerStatus::Gone;
+        let all = self.servers();
+        let names: Vec<_> = all.iter().filter(is_told).map(server_text).collect();
+        match (names.is_empty(), status) {
+            (true, ServerStatus::Gone) => "no process serves it any more".to_owned(),
+            (true, _) | (false, ServerStatus::Unknown) => "its server is not in sight".to_owned(),
+            (false, ServerStatus::Running) => format!("server {} runs", names.join(", ")),
+            (false, ServerStatus::Stopped) => format!("server {} is stopped", names.join(", ")),
+            (false, ServerStatus::Gone) => format!("server {} is gone", names.join(", ")),
+        }
+    }
+}
+
+fn server_text(server: &Server) -> String {
+    match &server.exit {
+        Some(exit) => format!("{}[{}] ({exit})", server.comm, server.pid),
+        None => format!("{}[{}]", server.comm, server.pid),
+    }
+}
+
+/// A raw wait status as people say it: `exit 1`, `SIGKILL`, `signal 64`.
+fn exit_text(status: u32) -> String {
+    const SIGNALS: [&str; 32] = [
+        "",
+        "SIGHUP",
+        "SIGINT",
+        "SIGQUIT",
+        "SIGILL",
+        "SIGTRAP",
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGKILL",
+        "SIGUSR1",
+        "SIGSEGV",
+        "SIGUSR2",
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGTERM",
+        "SIGSTKFLT",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGWINCH",
+        "SIGIO",
+        "SIGPWR",
+        "SIGSYS",
+    ];
+    let signal = status & 0x7f;
+    if signal == 0 {
+        return format!("exit {}", status >> 8 & 0xff);
+    }
+    let name = usize::try_from(signal).ok().and_then(|n| SIGNALS.get(n));
+    name.map_or_else(|| format!("signal {signal}"), |name| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests;

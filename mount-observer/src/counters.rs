@@ -1,0 +1,284 @@
+//! What was counted on one superblock: since attach, and over the sliding windows of the detectors.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use mount_observer_common::{BUCKETS, bucket_upper_bound_ns};
+
+use crate::{
+    decode::{Outcome, Total},
+    errno::Errno,
+    operation::{Class, Operation},
+    snapshot::{ClassLatency, OperationCount},
+    time::Mono,
+};
+
+/// Slots a window is cut into: it forgets in steps of a sixteenth.
+const SLOTS: u32 = 16;
+
+/// Kinds of failure told apart within one slot; the rest is only counted.
+const FAILURE_KINDS_MAX: usize = 16;
+
+/// Counters of one superblock.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    operations: BTreeMap<(Operation, Option<Errno>), u64>,
+    latency: BTreeMap<Class, Histogram>,
+    /// When a FUSE request last ended, in whatever way.
+    pub last_completion: Option<Mono>,
+    storm: VecDeque<Slot<Failures>>,
+    slow: VecDeque<Slot<Latencies>>,
+}
+
+#[derive(Clone, Debug)]
+struct Histogram {
+    buckets: [u64; BUCKETS],
+    sum_ns: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Slot<T> {
+    start: Mono,
+    content: T,
+}
+
+/// Connection-class failures in a window.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// Of FUSE requests.
+    pub fuse: u64,
+    /// Of path syscalls: mostly the same failures seen from the other side.
+    pub syscalls: u64,
+    /// By kind.
+    pub kinds: BTreeMap<(Operation, Errno), u64>,
+}
+
+/// Latencies in a window, operations that wait by design left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Latencies {
+    /// By bucket.
+    pub buckets: [u64; BUCKETS],
+    /// Those above the threshold.
+    pub slow: u64,
+}
+
+impl Failures {
+    /// The failures: as many as the busier of the two views shows, because they overlap.
+    pub fn count(&self) -> u64 {
+        self.fuse.max(self.syscalls)
+    }
+
+    fn add(&mut self, operation: Operation, errno: Errno, count: u64) {
+        let total = if operation.is_fuse() {
+            &mut self.fuse
+        } else {
+            &mut self.syscalls
+        };
+        *total += count;
+        let is_room = self.kinds.len() < FAILURE_KINDS_MAX;
+        if is_room || self.kinds.contains_key(&(operation, errno)) {
+            *self.kinds.entry((operation, errno)).or_default() += count;
+        }
+    }
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self {
+            buckets: [0; BUCKETS],
+            slow: 0,
+        }
+    }
+}
+
+impl Latencies {
+    /// Operations.
+    pub fn samples(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// Upper bound of the bucket the 99th percentile falls into; `None` in the last, which has none.
+    pub fn p99_below(&self) -> Option<Duration> {
+        let beyond = self.samples() / 100;
+        let mut above = 0;
+        let bucket = (0..BUCKETS).rev().find(|&bucket| {
+            above += self.buckets.get(bucket).copied().unwrap_or(0);
+            above > beyond
+        })?;
+        let bound = bucket_upper_bound_ns(u32::try_from(bucket).ok()?)?;
+        Some(Duration::from_nanos(bound))
+    }
+}
+
+/// What was counted between two readings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delta {
+    /// What about.
+    pub outcome: Outcome,
+    /// How much.
+    pub total: Total,
+}
+
+impl Counters {
+    /// Takes what came in since the last reading.
+    pub fn add(&mut self, now: Mono, delta: &Delta, windows: Windows) {
+        let Outcome {
+            operation, errno, ..
+        } = delta.outcome;
+        let total = &delta.total;
+        *self.operations.entry((operation, errno)).or_default() += total.count;
+        if operation.is_fuse() {
+            self.last_completion = self.last_completion.max(Some(total.last));
+        }
+        self.add_latency(now, operation, total, windows.slow);
+        if let Some(errno) = errno.filter(|errno| errno.is_connection_class()) {
+            self.add_failures(now, operation, errno, total.count, windows.storm);
+        }
+    }
+
+    /// Counts failures found by other means than the totals.
+    pub fn add_failures(
+        &mut self,
+        now: Mono,
+        operation: Operation,
+        errno: Errno,
+        count: u64,
+        window: Duration,
+    ) {
+        let failures = current(&mut self.storm, now, window);
+        failures.add(operation, errno, count);
+    }
+
+    /// Counts one operation that the totals counted without knowing its superblock.
+    pub fn add_attributed(&mut self, operation: Operation, errno: Option<Errno>) {
+        *self.operations.entry((operation, errno)).or_default() += 1;
+    }
+
+    fn add_latency(&mut self, now: Mono, operation: Operation, total: &Total, window: Duration) {
+        if total.buckets.iter().all(|count| *count == 0) {
+            return;
+        }
+        let class = operation.class();
+        let histogram = self.latency.entry(class).or_default();
+        histogram.sum_ns = histogram.sum_ns.saturating_add(total.sum_ns);
+        let fresh = total.buckets.iter().map(|count| u64::from(*count));
+        for (bucket, count) in histogram.buckets.iter_mut().zip(fresh.clone()) {
+            *bucket += count;
+        }
+        if class == Class::Blocking {
+            return;
+        }
+        let latencies = current(&mut self.slow, now, window);
+        latencies.slow += total.slow;
+        for (bucket, count) in latencies.buckets.iter_mut().zip(fresh) {
+            *bucket += count;
+        }
+    }
+
+    /// Connection-class failures within the window.
+    pub fn failures(&self, now: Mono, window: Duration) -> Failures {
+        let mut sum = Failures::default();
+        for failures in recent(&self.storm, now, window) {
+            for (&(operation, errno), &count) in &failures.kinds {
+                let is_room = sum.kinds.len() < FAILURE_KINDS_MAX;
+                if is_room || sum.kinds.contains_key(&(operation, errno)) {
+                    *sum.kinds.entry((operation, errno)).or_default() += count;
+                }
+            }
+            sum.fuse += failures.fuse;
+            sum.syscalls += failures.syscalls;
+        }
+        sum
+    }
+
+    /// Latencies within the window.
+    pub fn latencies(&self, now: Mono, window: Duration) -> Latencies {
+        let mut sum = Latencies::default();
+        for latencies in recent(&self.slow, now, window) {
+            sum.slow += latencies.slow;
+            for (bucket, count) in sum.buckets.iter_mut().zip(latencies.buckets) {
+                *bucket += count;
+            }
+        }
+        sum
+    }
+
+    /// Drops what left the windows.
+    pub fn expire(&mut self, now: Mono, windows: Windows) {
+        expire(&mut self.storm, now, windows.storm);
+        expire(&mut self.slow, now, windows.slow);
+    }
+
+    /// Operations since attach.
+    pub fn operations(&self) -> Vec<OperationCount> {
+        operation_counts(&self.operations)
+    }
+
+    /// Latencies since attach.
+    pub fn latency(&self) -> Vec<ClassLatency> {
+        let view = |(class, histogram): (&Class, &Histogram)| ClassLatency {
+            class: class.name(),
+            buckets: histogram.buckets,
+            sum_ns: histogram.sum_ns,
+        };
+        self.latency.iter().map(view).collect()
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self {
+            buckets: [0; BUCKETS],
+            sum_ns: 0,
+        }
+    }
+}
+
+/// Lengths of the sliding windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// Of failures.
+    pub storm: Duration,
+    /// Of latencies.
+    pub slow: Duration,
+}
+
+/// For the snapshot.
+pub fn operation_counts(counts: &BTreeMap<(Operation, Option<Errno>), u64>) -> Vec<OperationCount> {
+    let view =
+        |(&(operation, errno), &count): (&(Operation, Option<Errno>), &u64)| OperationCount {
+            operation,
+            errno,
+            count,
+        };
+    counts.iter().map(view).collect()
+}
+
+/// The content of the newest slot, a new one when that is full.
+fn current<T: Default>(slots: &mut VecDeque<Slot<T>>, now: Mono, window: Duration) -> &mut T {
+    expire(slots, now, window);
+    let has_room = |slot: &Slot<T>| now.since(slot.start) < window / SLOTS;
+    let slot = slots.pop_back_if(|slot| has_room(slot)).unwrap_or(Slot {
+        start: now,
+        content: T::default(),
+    });
+    &mut slots.push_back_mut(slot).content
+}
+
+fn recent<T>(slots: &VecDeque<Slot<T>>, now: Mono, window: Duration) -> impl Iterator<Item = &T> {
+    let recent = slots
+        .iter()
+        .filter(move |slot| now.since(slot.start) < window);
+    recent.map(|slot| &slot.content)
+}
+
+fn expire<T>(slots: &mut VecDeque<Slot<T>>, now: Mono, window: Duration) {
+    while slots
+        .front()
+        .is_some_and(|slot| now.since(slot.start) >= window)
+    {
+        slots.pop_front();
+    }
+}

@@ -1,0 +1,77 @@
+//! Unknown: why the absence of a condition proves nothing.
+
+use crate::watched::Service;
+
+use super::View;
+
+/// How well the observer sees, at one tick.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// Whether the ends of FUSE requests are seen.
+    pub sees_requests: bool,
+    /// Wanted probes that are not attached, and why, of those that see FUSE.
+    pub fuse_probes_missing: Vec<String>,
+    /// The same of those that see path syscalls.
+    pub path_probes_missing: Vec<String>,
+    /// What was lost lately.
+    pub losses: Vec<String>,
+    /// How the scans go.
+    pub scans: Scans,
+    /// Whether every process is in sight.
+    pub sees_every_process: bool,
+}
+
+/// How the scans of the kernel's tasks and files go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scans {
+    /// The holders of `/dev/fuse` were never scanned from end to end.
+    #[default]
+    None,
+    /// They were.
+    Complete,
+    /// The last ones ended early.
+    Failing,
+}
+
+pub(super) fn judge(view: &View<'_>) -> Option<String> {
+    let sight = view.sight;
+    let missing = match view.superblock.service {
+        Service::Fuse | Service::Virtiofs => &sight.fuse_probes_missing,
+        Service::Kernel => &sight.path_probes_missing,
+    };
+    if !missing.is_empty() {
+        return Some(format!("not attached: {}", missing.join(", ")));
+    }
+    if !sight.losses.is_empty() {
+        return Some(format!("lost lately: {}", sight.losses.join(", ")));
+    }
+    if sight.scans == Scans::Failing {
+        return Some("the scans of the kernel's tasks and files end early".to_owned());
+    }
+    if view.superblock.service == Service::Fuse {
+        connection(view)
+    } else {
+        None
+    }
+}
+
+fn connection(view: &View<'_>) -> Option<String> {
+    let connection = &view.superblock.connection;
+    if connection.is_dying() {
+        Some("the connection is gone; whether by an unmount is not known yet".to_owned())
+    } else if connection.is_absent() {
+        Some(if view.sight.sees_every_process {
+            "nobody seems to hold the connection; to be confirmed".to_owned()
+        } else {
+            "its server is not in sight: it runs in another pid namespace".to_owned()
+        })
+    } else if connection.address.is_none() {
+        Some(if view.sight.scans == Scans::Complete {
+            "its server is being looked for".to_owned()
+        } else {
+            "not looked at yet".to_owned()
+        })
+    } else {
+        None
+    }
+}

@@ -1,0 +1,219 @@
+//! Hung and stuck: something waits longer than it should.
+//!
+//! Hung when nothing ended since the overdue request was sent, or nobody is there to answer; stuck
+//! when others end meanwhile, so that only some requests are lost. Operations that wait by design
+//! have a threshold of their own, off by default.
+
+use std::time::Duration;
+
+use crate::{
+    alert::{Severity, State},
+    alerts::Condition,
+    snapshot::ServerStatus,
+    text,
+    time::Mono,
+    watched::Service,
+};
+
+use super::{Blocked, Pending, View, victims};
+
+pub(super) fn judge(view: &View<'_>) -> Option<Condition> {
+    let overdue = Overdue::of(view);
+    let stopped_since = stopped_since(view);
+    let Some(since) = overdue.since() else {
+        return stopped_since.map(|since| stopped(view, since));
+    };
+    let is_unserved = stopped_since.is_some() || is_gone(view);
+    let progress = progress(view);
+    let is_hung = is_unserved
+        || overdue
+            .starts()
+            .any(|start| progress.is_none_or(|last| last < start));
+    let kind = if is_hung { State::Hung } else { State::Stuck };
+    let is_critical = view.now.since(since) >= view.config.hung_critical_after;
+    Some(Condition {
+        severity: if is_critical {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        },
+        ..condition(view, kind, since, reason(view, &overdue, is_hung))
+    })
+}
+
+/// A stopped server answers nobody: the next caller will hang, whether or not one waits already.
+fn stopped(view: &View<'_>, since: Mono) -> Condition {
+    let waiting = view
+        .requests
+        .iter()
+        .filter(|pending| counts(pending))
+        .count();
+    let waiting = match u64::try_from(waiting).unwrap_or(u64::MAX) {
+        0 => "nobody waits yet".to_owned(),
+        1 => "1 request waits".to_owned(),
+        waiting => format!("{waiting} requests wait"),
+    };
+    let servers = view.superblock.connection.servers_text();
+    condition(view, State::Hung, since, format!("{servers}; {waiting}"))
+}
+
+fn condition(view: &View<'_>, kind: State, since: Mono, reason: String) -> Condition {
+    let (victims, victims_total) = victims::of(view);
+    Condition {
+        kind,
+        severity: Severity::Warning,
+        since,
+        reason,
+        evidence: evidence(view),
+        victims,
+        victims_total,
+    }
+}
+
+/// What is overdue.
+struct Overdue<'a> {
+    requests: Vec<&'a Pending<'a>>,
+    waiters: Vec<&'a Blocked<'a>>,
+}
+
+impl<'a> Overdue<'a> {
+    fn of(view: &View<'a>) -> Self {
+        let is_late = |pending: &&Pending<'_>| {
+            pending.is_confirmed
+                && threshold(view, pending)
+                    .is_some_and(|threshold| pending.request.age(view.now) >= threshold)
+        };
+        let is_blocked = |blocked: &&Blocked<'_>| {
+            is_evidence(view.superblock.service, blocked)
+                && view.now.since(blocked.since()) >= view.config.hung_after
+        };
+        Self {
+            requests: view.requests.iter().filter(is_late).collect(),
+            waiters: view.waiters.iter().filter(is_blocked).collect(),
+        }
+    }
+
+    fn starts(&self) -> impl Iterator<Item = Mono> {
+        let requests = self.requests.iter().map(|pending| pending.request.start);
+        requests.chain(self.waiters.iter().map(|blocked| blocked.since()))
+    }
+
+    fn since(&self) -> Option<Mono> {
+        self.starts().min()
+    }
+}
+
+/// Whether a request that waits is worth telling.
+fn counts(pending: &Pending<'_>) -> bool {
+    pending.is_confirmed && !pending.request.operation.is_blocking_by_design()
+}
+
+fn threshold(view: &View<'_>, pending: &Pending<'_>) -> Option<Duration> {
+    if pending.request.operation.is_blocking_by_design() {
+        Some(view.config.blocking_after).filter(|threshold| !threshold.is_zero())
+    } else {
+        Some(view.config.hung_after)
+    }
+}
+
+/// Whether a sleeping task proves a stall by itself. With FUSE the requests do, except where a task
+/// waits before it has one: for a slot, or for the lock of a directory.
+fn is_evidence(service: Service, blocked: &Blocked<'_>) -> bool {
+    match service {
+        Service::Kernel => true,
+        Service::Fuse | Service::Virtiofs => {
+            let waits_in = blocked.waiter.waits_in.as_deref();
+            blocked.operation.is_none()
+                && matches!(waits_in, Some("fuse_get_req" | "fuse_lock_inode"))
+        }
+    }
+}
+
+fn stopped_since(view: &View<'_>) -> Option<Mono> {
+    match view.superblock.service {
+        Service::Fuse => view.superblock.connection.stopped_since(),
+        Service::Virtiofs | Service::Kernel => None,
+    }
+}
+
+fn is_gone(view: &View<'_>) -> bool {
+    view.superblock.service == Service::Fuse
+        && view.superblock.connection.status() == ServerStatus::Gone
+}
+
+/// When something last ended. Where no probe sees ends, what left the lists between two scans.
+fn progress(view: &View<'_>) -> Option<Mono> {
+    let superblock = view.superblock;
+    let is_probed = superblock.service != Service::Kernel && view.sight.sees_requests;
+    let moved_on = superblock.moved_on.filter(|_| !is_probed);
+    superblock.counters.last_completion.max(moved_on)
+}
+
+fn reason(view: &View<'_>, overdue: &Overdue<'_>, is_hung: bool) -> String {
+    let mut parts = Vec::new();
+    if let Some(oldest) = overdue.requests.first() {
+        let waiting = view
+            .requests
+            .iter()
+            .filter(|pending| counts(pending))
+            .count();
+        let number = u64::try_from(waiting.max(1)).unwrap_or(u64::MAX);
+        let verb = if number == 1 { "waits" } else { "wait" };
+        let requests = text::count(number, "request");
+        let oldest = oldest_text(view, oldest);
+        parts.push(format!("{requests} {verb}, the oldest ({oldest}"));
+    } else if let Some(longest) = overdue.waiters.first() {
+        let number = u64::try_from(overdue.waiters.len()).unwrap_or(u64::MAX);
+        let verb = if number == 1 { "is" } else { "are" };
+        let caller = &longest.waiter.caller;
+        let place = longest.waiter.waits_in.as_deref().unwrap_or("the kernel");
+        parts.push(format!(
+            "{} {verb} blocked, the longest ({}[{}] in {place}) for {}",
+            text::count(number, "task"),
+            caller.comm,
+            caller.pid,
+            text::age(view.now.since(longest.since())),
+        ));
+    }
+    if !is_hung {
+        parts.push("others complete meanwhile".to_owned());
+    }
+    if view.superblock.service == Service::Fuse {
+        parts.push(view.superblock.connection.servers_text());
+    }
+    parts.join("; ")
+}
+
+/// `LOOKUP by stat[12]) for 6.2 s`
+fn oldest_text(view: &View<'_>, oldest: &Pending<'_>) -> String {
+    let request = oldest.request;
+    let known = oldest.caller.map(|waiter| &waiter.caller);
+    let by = match (request.caller.as_ref().or(known), request.queue_pid) {
+        (Some(caller), _) => format!(" by {}[{}]", caller.comm, caller.pid),
+        (None, Some(pid)) => format!(" by pid {pid}"),
+        (None, None) => String::new(),
+    };
+    let at_least = if request.is_start_known {
+        ""
+    } else {
+        "at least "
+    };
+    let age = text::age(request.age(view.now));
+    format!("{}{by}) for {at_least}{age}", request.operation)
+}
+
+fn evidence(view: &View<'_>) -> Vec<String> {
+    let mut evidence = Vec::new();
+    if let Some(waiting) = view.superblock.connection.waiting {
+        evidence.push(format!("the connection counts {waiting} waiting"));
+    }
+    if let Some(last) = progress(view) {
+        let ago = text::age(view.now.since(last));
+        evidence.push(format!("the last request ended {ago} ago"));
+    }
+    if !view.waiters.is_empty() {
+        let number = u64::try_from(view.waiters.len()).unwrap_or(u64::MAX);
+        evidence.push(format!("{} blocked", text::count(number, "task")));
+    }
+    evidence
+}

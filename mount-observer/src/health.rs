@@ -1,0 +1,232 @@
+//! What the observer knows about itself: what it lost, what is not attached, what it counted.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use mount_observer_common::Counter;
+
+use crate::{
+    detect::{Scans, Sight},
+    input::{KernelHealth, ProbeHealth},
+    snapshot::Probe,
+    time::Mono,
+};
+
+/// How long a loss makes what we see unsure.
+pub const LOSS_REMEMBERED_FOR: Duration = Duration::from_mins(1);
+
+/// Incomplete scans in a row from which on they count as failing.
+const SCAN_FAILURES_MAX: u32 = 3;
+
+/// Kernel-side counters whose growth can hide a stall, a failure or an exit. The others lose detail
+/// only: a latency, a path, a record that the totals counted.
+const HIDING: [Counter; 3] = [
+    Counter::InFlightFull,
+    Counter::TotalsFull,
+    Counter::RingFull,
+];
+
+/// Kernel-side counters that count what was not kept.
+const DROPS: [Counter; 8] = [
+    Counter::InFlightFull,
+    Counter::TotalsFull,
+    Counter::RingFull,
+    Counter::RecordsSuppressed,
+    Counter::EndsUnmatched,
+    Counter::UserReadsFailed,
+    Counter::KernelReadsFailed,
+    Counter::SlotCollisions,
+];
+
+/// Prefix of counters of the shell's own losses.
+const SHELL_LOSS: &str = "lost_";
+
+/// The observer's health.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    kernel: KernelHealth,
+    /// When each counter that can hide something last grew, and by how much.
+    losses: BTreeMap<&'static str, (Mono, u64)>,
+    /// Inputs taken, by source.
+    pub events: BTreeMap<&'static str, u64>,
+    /// Inputs refused, by reason.
+    pub refused: BTreeMap<&'static str, u64>,
+    has_scanned_holders: bool,
+    failed_holder_scans: u32,
+    failed_task_scans: u32,
+}
+
+/// The counters that are dropped or refused, for the snapshot.
+pub type Named = Vec<(&'static str, u64)>;
+
+impl Health {
+    /// Takes what the kernel side says about itself.
+    pub fn update(&mut self, now: Mono, health: KernelHealth) {
+        for &(name, count) in &health.counters {
+            if !is_hiding(name) {
+                continue;
+            }
+            let before = self.counter(name);
+            if count > before {
+                self.losses.insert(name, (now, count - before));
+            }
+        }
+        self.kernel = health;
+    }
+
+    /// Counts an input.
+    pub fn took(&mut self, source: &'static str) {
+        *self.events.entry(source).or_default() += 1;
+    }
+
+    /// Counts what could not be read or kept.
+    pub fn refuse(&mut self, reason: &'static str, count: u64) {
+        *self.refused.entry(reason).or_default() += count;
+    }
+
+    /// A scan over the holders ended.
+    pub fn scanned_holders(&mut self, is_complete: bool) {
+        self.has_scanned_holders = self.has_scanned_holders || is_complete;
+        self.failed_holder_scans = failures(self.failed_holder_scans, is_complete);
+    }
+
+    /// A scan over the tasks ended.
+    pub fn scanned_tasks(&mut self, is_complete: bool) {
+        self.failed_task_scans = failures(self.failed_task_scans, is_complete);
+    }
+
+    /// A counter of the kernel side.
+    pub fn counter(&self, name: &str) -> u64 {
+        let found = self
+            .kernel
+            .counters
+            .iter()
+            .find(|(known, _)| *known == name);
+        found.map_or(0, |(_, count)| *count)
+    }
+
+    /// How well we see now.
+    pub fn sight(&self, now: Mono, sees_every_process: bool) -> Sight {
+        let missing = |is_of: fn(&str) -> bool| {
+            let wanted = self
+                .kernel
+                .probes
+                .iter()
+                .filter(|probe| probe.is_wanted && probe.kind.is_none() && is_of(probe.probe));
+            wanted.map(missing_text).collect()
+        };
+        let lately = self
+            .losses
+            .iter()
+            .filter(|(_, (at, _))| now.since(*at) < LOSS_REMEMBERED_FOR);
+        Sight {
+            sees_requests: self.is_attached("fuse_end"),
+            fuse_probes_missing: missing(|name| !is_of_paths(name)),
+            path_probes_missing: missing(is_of_paths),
+            losses: lately
+                .map(|(name, (_, count))| format!("{name} {count}"))
+                .collect(),
+            scans: self.scans(),
+            sees_every_process,
+        }
+    }
+
+    fn scans(&self) -> Scans {
+        if self.failed_holder_scans.max(self.failed_task_scans) >= SCAN_FAILURES_MAX {
+            Scans::Failing
+        } else if self.has_scanned_holders {
+            Scans::Complete
+        } else {
+            Scans::None
+        }
+    }
+
+    fn is_attached(&self, name: &str) -> bool {
+        let mut probes = self.kernel.probes.iter();
+        probes.any(|probe| probe.probe == name && probe.kind.is_some())
+    }
+
+    /// What is not seen although it should be, in words.
+    pub fn degraded(&self, sight: &Sight) -> Vec<String> {
+        let missing = sight
+            .fuse_probes_missing
+            .iter()
+            .chain(&sight.path_probes_missing);
+        let mut words: Vec<_> = missing
+            .map(|probe| format!("not attached: {probe}"))
+            .collect();
+        words.extend(
+            sight
+                .losses
+                .iter()
+                .map(|loss| format!("lost lately: {loss}")),
+        );
+        if sight.scans == Scans::Failing {
+            words.push("scans end early".to_owned());
+        }
+        if !sight.sees_every_process {
+            words
+                .push("not in the initial pid namespace: some servers are out of sight".to_owned());
+        }
+        words
+    }
+
+    /// What came in, by source.
+    pub fn events(&self) -> Named {
+        let own = self.events.iter().map(|(name, count)| (*name, *count));
+        let kernel = self.kernel.counters.iter().copied();
+        own.chain(kernel.filter(|(name, _)| !is_drop(name)))
+            .collect()
+    }
+
+    /// What was lost, by reason; every reason is listed from the start.
+    pub fn dropped(&self) -> Named {
+        let always = DROPS.iter().map(|counter| counter.name());
+        let mut all: BTreeMap<_, _> = always.map(|name| (name, self.counter(name))).collect();
+        let kernel = self.kernel.counters.iter().copied();
+        all.extend(kernel.filter(|(name, _)| is_drop(name)));
+        all.extend(self.refused.iter().map(|(name, count)| (*name, *count)));
+        all.into_iter().collect()
+    }
+
+    /// Fill of the maps.
+    pub fn maps(&self) -> Vec<(&'static str, u64, u64)> {
+        self.kernel.maps.clone()
+    }
+
+    /// The probes as they ended up.
+    pub fn probes(&self) -> Vec<Probe> {
+        let view = |probe: &ProbeHealth| Probe {
+            probe: probe.probe,
+            kind: probe.kind,
+            is_wanted: probe.is_wanted,
+            reason: probe.reason.clone(),
+        };
+        self.kernel.probes.iter().map(view).collect()
+    }
+}
+
+/// Failures in a row.
+fn failures(before: u32, is_complete: bool) -> u32 {
+    if is_complete {
+        0
+    } else {
+        before.saturating_add(1)
+    }
+}
+
+fn missing_text(probe: &ProbeHealth) -> String {
+    format!("{} ({})", probe.probe, probe.reason)
+}
+
+/// Whether a probe sees path syscalls; the others see FUSE.
+fn is_of_paths(probe: &str) -> bool {
+    probe.starts_with("sys_") || probe.starts_with("path_") || probe.starts_with("statx_")
+}
+
+fn is_hiding(name: &str) -> bool {
+    HIDING.iter().any(|counter| counter.name() == name) || name.starts_with(SHELL_LOSS)
+}
+
+fn is_drop(name: &str) -> bool {
+    DROPS.iter().any(|counter| counter.name() == name) || name.starts_with(SHELL_LOSS)
+}

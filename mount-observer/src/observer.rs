@@ -1,0 +1,203 @@
+//! The observer: takes what was learnt, decides on ticks, says what to do.
+//!
+//! One function, [`Observer::step`], is run live, in replay and in tests. It reads no clock, file
+//! or environment. Inputs only update what is known; alerts move on [`Input::Tick`] alone, except
+//! that a superblock which goes away ends its alert at once.
+
+mod flow;
+mod fuse;
+mod identity;
+mod publish;
+mod tick;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::{
+    advice,
+    alert::{Change, State, Transition},
+    alerts::Step,
+    blocked::Waiters,
+    config::{Config, Detect},
+    counters::Windows,
+    health::Health,
+    input::{Effect, Input, MountPoint, SelfInfo},
+    mounts::Mounts,
+    paths::PendingPaths,
+    requests::{Forget, Requests},
+    scope::{Scope, ScopeError},
+    snapshot::{ObserverHealth, Snapshot},
+    superblock::Dev,
+    time::{Mono, Now, nanos},
+    totals::Totals,
+    watched::Watched,
+};
+
+use identity::Epochs;
+
+/// Everything known, and everything decided.
+#[derive(Debug)]
+pub struct Observer {
+    config: Detect,
+    scope: Scope,
+    info: SelfInfo,
+    now: Now,
+    mounts: Mounts,
+    superblocks: BTreeMap<Dev, Watched>,
+    out_of_scope: u64,
+    epochs: Epochs,
+    requests: Requests,
+    waiters: Waiters,
+    totals: Totals,
+    /// Operations attributed by path, for the next reading of the totals to give away.
+    attributed: Vec<flow::Attributed>,
+    paths: PendingPaths,
+    health: Health,
+    asked: Asked,
+    transitions: BTreeMap<(State, &'static str), u64>,
+    snapshot: Arc<Snapshot>,
+    effects: Vec<Effect>,
+}
+
+/// What the shell was last asked to watch, and when it was last asked to look.
+#[derive(Debug, Default)]
+struct Asked {
+    servers: BTreeSet<u32>,
+    superblocks: BTreeSet<Dev>,
+    mount_points: Vec<MountPoint>,
+    connections_at: Option<Mono>,
+    full_scan_at: Option<Mono>,
+    suspects: BTreeMap<Dev, Mono>,
+}
+
+impl Observer {
+    /// An observer that knows nothing yet.
+    pub fn new(config: &Config, info: SelfInfo) -> Result<Self, ScopeError> {
+        Ok(Self {
+            config: config.detect,
+            scope: Scope::new(&config.scope)?,
+            info,
+            now: Now::default(),
+            mounts: Mounts::default(),
+            superblocks: BTreeMap::new(),
+            out_of_scope: 0,
+            epochs: Epochs::default(),
+            requests: Requests::default(),
+            waiters: Waiters::default(),
+            totals: Totals::default(),
+            attributed: Vec::new(),
+            paths: PendingPaths::default(),
+            health: Health::default(),
+            asked: Asked::default(),
+            transitions: BTreeMap::new(),
+            snapshot: Arc::new(empty_snapshot()),
+            effects: Vec::new(),
+        })
+    }
+
+    /// Takes new settings. Superblocks that leave the scope end their alerts as unmounted from it.
+    pub fn reconfigure(&mut self, config: &Config) -> Result<Vec<Effect>, ScopeError> {
+        self.scope = Scope::new(&config.scope)?;
+        self.config = config.detect;
+        self.reconcile();
+        Ok(std::mem::take(&mut self.effects))
+    }
+
+    /// Takes one input; says what to do about it. A `now` before the last one counts as the last.
+    pub fn step(&mut self, now: Now, input: Input) -> Vec<Effect> {
+        if now.mono >= self.now.mono {
+            self.now = now;
+        }
+        match input {
+            Input::Record(bytes) => self.on_record(&bytes),
+            Input::Totals(reading) => self.on_totals(&reading),
+            Input::InFlight(reading) => self.on_in_flight(&reading),
+            Input::Holders(scan) => self.on_holders(&scan),
+            Input::Tasks { scan, is_full } => self.on_tasks(&scan, is_full),
+            Input::Connection(check) => self.on_connection(&check),
+            Input::Mountinfo {
+                mnt_ns,
+                is_own,
+                bytes,
+            } => self.on_mountinfo(mnt_ns, is_own, &bytes),
+            Input::Namespaces(existing) => self.on_namespaces(&existing),
+            Input::Waiting(all) => self.on_waiting(&all),
+            Input::WaitFunctions(functions) => self.waiters.set_functions(functions),
+            Input::Links(links) => self.on_links(&links),
+            Input::Health(health) => self.health.update(self.now.mono, health),
+            Input::Tick => self.on_tick(),
+        }
+        std::mem::take(&mut self.effects)
+    }
+
+    /// What was known at the last tick.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot)
+    }
+
+    fn windows(&self) -> Windows {
+        Windows {
+            storm: self.config.storm_window,
+            slow: self.config.slow_window,
+        }
+    }
+
+    /// Tells the kernel side which of its entries never end.
+    fn forget(&mut self, forget: Forget) {
+        if !forget.is_empty() {
+            self.effects.push(Effect::ForgetRequests(forget));
+        }
+    }
+
+    /// Asks for something once per step.
+    fn ask(&mut self, effect: Effect) {
+        if !self.effects.contains(&effect) {
+            self.effects.push(effect);
+        }
+    }
+
+    /// Tells one change of one alert.
+    fn tell(&mut self, superblock: &Watched, step: Step) {
+        let to = match step.change {
+            Change::Firing => "firing",
+            Change::Resolved { .. } => "resolved",
+        };
+        let condition = step.condition;
+        *self.transitions.entry((condition.kind, to)).or_default() += 1;
+        let transition = Transition {
+            change: step.change,
+            kind: condition.kind,
+            severity: condition.severity,
+            superblock: superblock.id,
+            fstype: superblock.mounted.fstype.clone(),
+            device: superblock.mounted.device.clone(),
+            mountpoint: superblock.mounted.mountpoint.clone(),
+            since: condition.since,
+            since_unix_ns: self.now.wall_of(condition.since),
+            age_ns: nanos(self.now.mono.since(condition.since)),
+            reason: condition.reason,
+            evidence: condition.evidence,
+            victims: condition.victims,
+            victims_total: condition.victims_total,
+            advice: match step.change {
+                Change::Firing => advice::of(condition.kind, superblock),
+                Change::Resolved { .. } => String::new(),
+            },
+        };
+        self.effects.push(Effect::Transition(Box::new(transition)));
+    }
+}
+
+fn empty_snapshot() -> Snapshot {
+    Snapshot {
+        taken_unix_ns: crate::time::Wall::default(),
+        taken: Mono::default(),
+        superblocks: Vec::new(),
+        mounts_seen: 0,
+        superblocks_out_of_scope: 0,
+        unattributed: Vec::new(),
+        observer: ObserverHealth::default(),
+    }
+}

@@ -1,0 +1,234 @@
+//! What was learnt about operations: records, totals, requests in flight, waiting tasks, paths.
+
+use std::collections::BTreeMap;
+
+use mount_observer_common::{InFlight, RecordKind, TotalsKey, TotalsValue};
+
+use crate::{
+    alert::Victim,
+    counters::Delta,
+    decode::{self, Event, Row, Task},
+    errno::Errno,
+    input::{Effect, Links, Scan},
+    operation::Operation,
+    superblock::Dev,
+    time::nanos,
+};
+
+use super::Observer;
+
+/// Operations attributed by path that wait for a reading of the totals.
+const ATTRIBUTED_MAX: usize = 1024;
+
+/// An operation the totals count without knowing its superblock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attributed {
+    dev: Dev,
+    operation: Operation,
+    errno: Option<Errno>,
+}
+
+impl Observer {
+    pub(super) fn on_record(&mut self, bytes: &[u8]) {
+        let Some(event) = decode::event(bytes) else {
+            self.health.refuse("records_undecodable", 1);
+            return;
+        };
+        self.health.took("record");
+        match (event.kind, event.dev) {
+            (RecordKind::ServerExit, _) => self.on_server_exit(&event),
+            (_, Some(dev)) => self.on_failure(dev, &event),
+            (_, None) => self.locate(event),
+        }
+    }
+
+    /// Somebody met a failure, or waited long. The totals count it; this is who it was.
+    fn on_failure(&mut self, dev: Dev, event: &Event) {
+        let is_by_path = matches!(event.kind, RecordKind::PathFailed | RecordKind::PathSlow);
+        let Some(superblock) = self.superblocks.get_mut(&dev) else {
+            return;
+        };
+        let path = event.path.as_ref().map(|argument| argument.path.as_slice());
+        superblock.add_failure(Victim {
+            pid: event.caller.pid,
+            tid: event.caller.tid,
+            comm: event.caller.comm.clone(),
+            operation: Some(event.operation.to_string()),
+            age_ns: event.latency.map(nanos),
+            errno: event.errno.map(|errno| errno.to_string()),
+            path: path.map(crate::text::lossy),
+            attribution: is_by_path.then_some("path"),
+        });
+        if let Some(errno) = event.errno {
+            self.suspect(dev, errno);
+        }
+    }
+
+    /// Finds out where a path led whose superblock the kernel side could not tell.
+    fn locate(&mut self, event: Event) {
+        let Some(argument) = &event.path else {
+            return;
+        };
+        let effect = Effect::ReadLinks {
+            tid: event.caller.tid,
+            dfd: argument.dfd,
+        };
+        self.paths.push(event);
+        self.ask(effect);
+    }
+
+    pub(super) fn on_links(&mut self, links: &Links) {
+        self.health.took("links");
+        for (event, path) in self.paths.take(links) {
+            let dev = event
+                .mnt_ns
+                .and_then(|mnt_ns| self.mounts.dev_of_path(mnt_ns, &path));
+            let Some(dev) = dev.filter(|dev| self.superblocks.contains_key(dev)) else {
+                continue;
+            };
+            if self.attributed.len() < ATTRIBUTED_MAX {
+                self.attributed.push(Attributed {
+                    dev,
+                    operation: event.operation,
+                    errno: event.errno,
+                });
+            } else {
+                self.health.refuse("paths_refused", 1);
+            }
+            self.on_failure(dev, &event);
+        }
+    }
+
+    pub(super) fn on_totals(&mut self, reading: &[(TotalsKey, TotalsValue)]) {
+        self.health.took("totals");
+        let reading = reading.iter().map(|(key, value)| decode::total(key, value));
+        for delta in self.totals.update(reading) {
+            self.count(&delta);
+        }
+        for attributed in std::mem::take(&mut self.attributed) {
+            self.give(attributed);
+        }
+    }
+
+    fn count(&mut self, delta: &Delta) {
+        let outcome = delta.outcome;
+        let Some(dev) = outcome.dev else {
+            self.totals.add_unattributed(delta);
+            return;
+        };
+        let now = self.now.mono;
+        let windows = self.windows();
+        let failed = outcome.errno.filter(|errno| errno.is_connection_class());
+        let superblock = self.superblocks.get_mut(&dev).filter(|superblock| {
+            // The last failures of a superblock whose number was taken over are not its successor's.
+            let is_late = superblock.id.epoch > 0 && delta.total.last < superblock.first_seen;
+            failed.is_none() || !is_late
+        });
+        let Some(superblock) = superblock else {
+            self.totals.elsewhere += delta.total.count;
+            return;
+        };
+        superblock.counters.add(now, delta, windows);
+        if let Some(errno) = failed {
+            self.suspect(dev, errno);
+        }
+    }
+
+    /// Moves an operation from nobody's account to its superblock's.
+    fn give(&mut self, attributed: Attributed) {
+        let Attributed {
+            dev,
+            operation,
+            errno,
+        } = attributed;
+        let window = self.config.storm_window;
+        let now = self.now.mono;
+        let Some(superblock) = self.superblocks.get_mut(&dev) else {
+            return;
+        };
+        if !self.totals.take_unattributed(operation, errno) {
+            return;
+        }
+        let counters = &mut superblock.counters;
+        counters.add_attributed(operation, errno);
+        if let Some(errno) = errno.filter(|errno| errno.is_connection_class()) {
+            counters.add_failures(now, operation, errno, 1, window);
+        }
+    }
+
+    pub(super) fn on_in_flight(&mut self, reading: &[(u64, InFlight)]) {
+        self.health.took("in_flight");
+        let watched = &self.superblocks;
+        let sent = reading.iter().filter_map(|(address, entry)| {
+            let sent = decode::sent(entry)?;
+            watched.contains_key(&sent.dev).then_some((*address, sent))
+        });
+        self.requests.update_sent(sent);
+    }
+
+    pub(super) fn on_tasks(&mut self, scan: &Scan, is_full: bool) {
+        let source = if is_full {
+            "scan_tasks_full"
+        } else {
+            "scan_tasks_light"
+        };
+        self.health.took(source);
+        self.health.scanned_tasks(scan.is_complete);
+        let (rows, bad) = decode::rows(&scan.bytes);
+        self.health.refuse("rows_undecodable", bad);
+        let tasks: Vec<Task> = rows
+            .into_iter()
+            .filter_map(|row| match row {
+                Row::Task(task) => Some(*task),
+                Row::Holder(_) | Row::Queued(_) => None,
+            })
+            .collect();
+        self.see_servers(&tasks);
+        if !scan.is_complete {
+            return;
+        }
+        let now = self.now.mono;
+        if is_full {
+            self.asked.full_scan_at = Some(now);
+        }
+        let sleeping: Vec<&Task> = tasks
+            .iter()
+            .filter(|t| matches!(t.state, 'S' | 'D'))
+            .collect();
+        let own = self.devs_by_tid();
+        let dev_of = |task: &Task| {
+            let place = [task.walk_dev, task.file_dev].into_iter().flatten();
+            let mut watched = place.filter(|dev| self.superblocks.contains_key(dev));
+            watched.next().or(own.get(&task.caller.tid).copied())
+        };
+        let moved_on = self.waiters.update(now, &sleeping, is_full, dev_of);
+        for dev in moved_on {
+            if let Some(superblock) = self.superblocks.get_mut(&dev) {
+                superblock.moved_on = Some(now);
+            }
+        }
+    }
+
+    /// The superblock each thread has a request on.
+    fn devs_by_tid(&self) -> BTreeMap<u32, Dev> {
+        let requests = self.requests.iter();
+        requests
+            .filter_map(|request| Some((request.tid()?, request.dev)))
+            .collect()
+    }
+
+    /// A stop takes the whole process, but a thread in an uninterruptible sleep follows late: the
+    /// first thread speaks for all.
+    fn see_servers(&mut self, tasks: &[Task]) {
+        let now = self.now.mono;
+        let servers: BTreeMap<u32, bool> = tasks
+            .iter()
+            .filter(|task| task.caller.tid == task.caller.pid)
+            .filter(|task| self.asked.servers.contains(&task.caller.pid))
+            .map(|task| (task.caller.pid, task.is_stopped))
+            .collect();
+        for superblock in self.superblocks.values_mut() {
+            superblock.connection.servers_seen(now, &servers);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What was learnt about FUSE connections and their servers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::{
+    connection::{Connection, Identity},
+    decode::{self, Event, Holder, Queued, Row},
+    errno::Errno,
+    input::{ConnectionCheck, Effect, Scan},
+    requests::Walk,
+    superblock::Dev,
+    watched::{Service, Watched},
+};
+
+use super::Observer;
+
+/// A failing superblock's connection is looked at no more often than this.
+const SUSPECT_EVERY: Duration = Duration::from_millis(50);
+
+/// What one scan says about one device number.
+#[derive(Default)]
+struct Found {
+    holders: Vec<Holder>,
+    queued: BTreeMap<u64, Queued>,
+}
+
+impl Found {
+    /// Whether the requests found are all that wait. `waiting` counts more than the lists hold
+    /// while tasks wait for a slot, or where requests travel through `io_uring`.
+    fn is_whole(&self) -> bool {
+        let found = u32::try_from(self.queued.len()).unwrap_or(u32::MAX);
+        let waiting = self.holders.iter().map(|holder| holder.waiting).max();
+        waiting.is_some_and(|waiting| found >= waiting)
+            && !self.holders.iter().any(|holder| holder.is_cut)
+    }
+}
+
+impl Observer {
+    pub(super) fn on_holders(&mut self, scan: &Scan) {
+        self.health.took("scan_holders");
+        self.health.scanned_holders(scan.is_complete);
+        let (rows, bad) = decode::rows(&scan.bytes);
+        self.health.refuse("rows_undecodable", bad);
+        let mut found: BTreeMap<Dev, Found> = BTreeMap::new();
+        for row in rows {
+            match row {
+                Row::Holder(holder) => {
+                    if let Some(dev) = holder.dev {
+                        found.entry(dev).or_default().holders.push(holder);
+                    }
+                }
+                Row::Queued(queued) => {
+                    let found = found.entry(queued.dev).or_default();
+                    found.queued.insert(queued.request, queued);
+                }
+                Row::Task(_) => self.health.refuse("rows_undecodable", 1),
+            }
+        }
+        let devs: Vec<Dev> = self.superblocks.keys().copied().collect();
+        for dev in devs {
+            match found.remove(&dev) {
+                Some(found) => self.on_found(dev, found, scan.is_complete),
+                None if scan.is_complete => self.on_absence(dev),
+                None => {}
+            }
+        }
+        self.watch_servers();
+    }
+
+    fn on_found(&mut self, dev: Dev, found: Found, is_complete: bool) {
+        let now = self.now.mono;
+        let is_whole = is_complete && found.is_whole();
+        let rows: Vec<&Holder> = found.holders.iter().collect();
+        let observe = |superblock: &mut Watched| {
+            let was_dying = superblock.connection.is_dying();
+            let identity = superblock.connection.observe_holders(now, &rows, is_whole);
+            (identity, was_dying)
+        };
+        let Some(superblock) = self.superblocks.get_mut(&dev) else {
+            return;
+        };
+        let (identity, was_dying) = observe(superblock);
+        if identity == Identity::Other {
+            let mounted = superblock.mounted.clone();
+            self.replace(mounted);
+            if let Some(superblock) = self.superblocks.get_mut(&dev) {
+                observe(superblock);
+            }
+        }
+        let walk = Walk {
+            found: found.queued,
+            is_whole,
+        };
+        let (forget, has_progressed) = self.requests.update_queue(now, dev, &walk);
+        self.forget(forget);
+        if has_progressed && let Some(superblock) = self.superblocks.get_mut(&dev) {
+            superblock.moved_on = Some(now);
+        }
+        self.after_connection(dev, was_dying && identity == Identity::Same);
+    }
+
+    fn on_absence(&mut self, dev: Dev) {
+        let info = self.info;
+        let Some(superblock) = self.superblocks.get_mut(&dev) else {
+            return;
+        };
+        if superblock.service != Service::Fuse {
+            return;
+        }
+        let was_dying = superblock.connection.is_dying();
+        let connection = &mut superblock.connection;
+        connection.observe_absence(self.now.mono);
+        if info.is_initial_pid_namespace {
+            connection.judge_absence(self.now.mono, info.is_single_look);
+        }
+        self.after_connection(dev, was_dying);
+    }
+
+    pub(super) fn on_connection(&mut self, check: &ConnectionCheck) {
+        self.health.took("connection_check");
+        let now = self.now.mono;
+        let Some(superblock) = self.superblocks.get_mut(&check.dev) else {
+            return;
+        };
+        let was_dying = superblock.connection.is_dying();
+        match superblock.connection.observe_check(now, check.state) {
+            Identity::Same => self.after_connection(check.dev, was_dying),
+            Identity::Lost => {
+                self.ask(Effect::ReadMountinfo(self.mounts.namespaces_of(check.dev)));
+                self.ask(Effect::ScanHolders);
+            }
+            Identity::Other => {
+                let mounted = superblock.mounted.clone();
+                self.replace(mounted);
+            }
+        }
+    }
+
+    pub(super) fn on_waiting(&mut self, all: &[(Dev, u32)]) {
+        self.health.took("fusectl");
+        for &(dev, waiting) in all {
+            if let Some(superblock) = self.superblocks.get_mut(&dev) {
+                let connection = &mut superblock.connection;
+                connection.observe_waiting(self.now.mono, waiting);
+                self.after_waiting(dev);
+            }
+        }
+    }
+
+    fn after_connection(&mut self, dev: Dev, was_dying: bool) {
+        self.after_waiting(dev);
+        let is_dying = |superblock: &Watched| superblock.connection.is_dying();
+        if !was_dying && self.superblocks.get(&dev).is_some_and(is_dying) {
+            // An unmount disconnects as well: only a table read from now on tells which it was.
+            self.ask(Effect::ReadMountinfo(self.mounts.namespaces_of(dev)));
+        }
+    }
+
+    fn after_waiting(&mut self, dev: Dev) {
+        let connection = self.superblocks.get(&dev).map(|s| &s.connection);
+        if connection.and_then(|connection| connection.waiting) == Some(0) {
+            let forget = self.requests.nothing_waits(self.now.mono, dev);
+            self.forget(forget);
+        }
+    }
+
+    pub(super) fn on_server_exit(&mut self, event: &Event) {
+        let pid = event.caller.pid;
+        let mut follow = Vec::new();
+        let mut is_unknown = false;
+        for superblock in self.superblocks.values_mut() {
+            let connection = &mut superblock.connection;
+            if connection.server_exited(pid, event.exit_status) {
+                match connection.address {
+                    Some(address) => follow.push((address, superblock.id.dev)),
+                    None => is_unknown = true,
+                }
+            }
+        }
+        if !follow.is_empty() {
+            self.ask(Effect::FollowExit(follow));
+        }
+        if is_unknown {
+            self.ask(Effect::ScanHolders);
+        }
+    }
+
+    /// Callers met an errno that a dead connection gives: look whether it is one.
+    pub(super) fn suspect(&mut self, dev: Dev, errno: Errno) {
+        if !matches!(errno, Errno::ENOTCONN | Errno::ECONNABORTED) {
+            return;
+        }
+        let now = self.now.mono;
+        let Some(superblock) = self.superblocks.get(&dev) else {
+            return;
+        };
+        let asked_at = self.asked.suspects.get(&dev);
+        let is_recent = asked_at.is_some_and(|at| now.since(*at) < SUSPECT_EVERY);
+        if superblock.service != Service::Fuse || superblock.connection.is_dying() || is_recent {
+            return;
+        }
+        self.asked.suspects.insert(dev, now);
+        match superblock.connection.address {
+            Some(address) => self.ask(Effect::CheckConnections(vec![(address, dev)])),
+            None => self.ask(Effect::ScanHolders),
+        }
+    }
+
+    /// Tells whose exits matter, when that changed.
+    pub(super) fn watch_servers(&mut self) {
+        let connections = self.superblocks.values().map(|s| &s.connection);
+        let servers: BTreeSet<u32> = connections.flat_map(Connection::server_pids).collect();
+        if servers != self.asked.servers {
+            let list = servers.iter().copied().collect();
+            self.effects.push(Effect::WatchServers(list));
+            self.asked.servers = servers;
+        }
+    }
+}

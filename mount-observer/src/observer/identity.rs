@@ -1,0 +1,142 @@
+//! Which superblocks there are, from the mount tables, and when one takes over another's number.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    alert::Resolution,
+    input::Effect,
+    mounts::{Mounted, Update},
+    superblock::{Dev, SuperblockId},
+    watched::{Service, Watched},
+};
+
+use super::Observer;
+
+/// Device numbers whose next epoch is remembered after their superblock is gone.
+const REMEMBERED_MAX: usize = 4096;
+
+/// Which epoch comes next for each device number.
+#[derive(Debug, Default)]
+pub(super) struct Epochs {
+    next: BTreeMap<Dev, u32>,
+    /// Above every epoch of the numbers that were forgotten.
+    floor: u32,
+}
+
+impl Epochs {
+    fn take(&mut self, dev: Dev) -> SuperblockId {
+        let epoch = self.next.get(&dev).copied().unwrap_or(self.floor);
+        if self.next.len() >= REMEMBERED_MAX && !self.next.contains_key(&dev) {
+            // An identity must not come twice: whatever is forgotten starts above it.
+            let forgotten = self.next.pop_first().map_or(0, |(_, epoch)| epoch);
+            self.floor = self.floor.max(forgotten);
+        }
+        self.next.insert(dev, epoch + 1);
+        SuperblockId { dev, epoch }
+    }
+}
+
+impl Observer {
+    pub(super) fn on_mountinfo(&mut self, mnt_ns: u32, is_own: bool, bytes: &[u8]) {
+        self.health.took("mountinfo");
+        match self.mounts.update(mnt_ns, is_own, bytes) {
+            Update::Changed => self.reconcile(),
+            Update::Same => {}
+            Update::Refused => self.health.refuse("mount_namespaces_refused", 1),
+        }
+        self.look_after_the_dead(mnt_ns);
+    }
+
+    pub(super) fn on_namespaces(&mut self, existing: &[u32]) {
+        self.health.took("namespaces");
+        if self.mounts.retain(existing) {
+            self.reconcile();
+        }
+    }
+
+    /// A table that still shows a superblock after its connection went settles that it died. One
+    /// that shows it again and again may show its successor: look whether its connection lives.
+    fn look_after_the_dead(&mut self, mnt_ns: u32) {
+        let now = self.now.mono;
+        let mut suspects = Vec::new();
+        let mut is_settled = false;
+        for superblock in self.superblocks.values_mut() {
+            let mut shown_in = superblock.mounted.mount_ids.iter().map(|(ns, _)| *ns);
+            if !superblock.connection.is_dying() || !shown_in.any(|ns| ns == mnt_ns) {
+                continue;
+            }
+            if superblock.connection.confirm_death(now) {
+                is_settled = true;
+            } else if let Some(address) = superblock.connection.address {
+                suspects.push((address, superblock.id.dev));
+            } else {
+                self.effects.push(Effect::ScanHolders);
+            }
+        }
+        if is_settled {
+            self.ask(Effect::TickNow);
+        }
+        if !suspects.is_empty() {
+            self.ask(Effect::CheckConnections(suspects));
+        }
+    }
+
+    /// Makes the superblocks watched those the mount tables show.
+    pub(super) fn reconcile(&mut self) {
+        let (shown, out_of_scope) = self.mounts.superblocks(&self.scope);
+        self.out_of_scope = out_of_scope;
+        let devs: BTreeSet<Dev> = shown.iter().map(|mounted| mounted.dev).collect();
+        let gone: Vec<Dev> = self.superblocks.keys().copied().collect();
+        for dev in gone.into_iter().filter(|dev| !devs.contains(dev)) {
+            self.end(dev, Resolution::Unmounted);
+        }
+        for mounted in shown {
+            let known = self.superblocks.get_mut(&mounted.dev);
+            match known {
+                Some(known) if !known.is_replaced_by(&mounted) => known.mounted = mounted,
+                Some(_) => self.replace(mounted),
+                None => self.begin(mounted),
+            }
+        }
+        if devs != self.asked.superblocks {
+            let list = devs.iter().copied().collect();
+            self.effects.push(Effect::WatchSuperblocks(list));
+        }
+        let points = self.mounts.mount_points(&devs);
+        if points != self.asked.mount_points {
+            self.asked.mount_points.clone_from(&points);
+            self.effects.push(Effect::WatchMountPoints(points));
+        }
+        self.asked.superblocks = devs;
+    }
+
+    /// Another superblock took the number.
+    pub(super) fn replace(&mut self, mounted: Mounted) {
+        self.end(mounted.dev, Resolution::Replaced);
+        self.begin(mounted);
+    }
+
+    fn begin(&mut self, mounted: Mounted) {
+        let id = self.epochs.take(mounted.dev);
+        let superblock = Watched::new(id, mounted, self.now.mono);
+        if superblock.service == Service::Fuse {
+            self.ask(Effect::ScanHolders);
+        }
+        self.superblocks.insert(id.dev, superblock);
+    }
+
+    fn end(&mut self, dev: Dev, why: Resolution) {
+        let Some(mut superblock) = self.superblocks.remove(&dev) else {
+            return;
+        };
+        self.requests.drop_superblock(dev);
+        self.waiters.drop_superblock(dev);
+        self.asked.suspects.remove(&dev);
+        let counts = superblock.counters.operations();
+        self.totals.elsewhere += counts.iter().map(|operation| operation.count).sum::<u64>();
+        if let Some(step) = superblock.alerts.end(why) {
+            self.tell(&superblock, step);
+            self.ask(Effect::TickNow);
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! One tick: judge every superblock, move the alerts, ask for what is missing, publish.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    alert::State,
+    blocked::{BLOCKED_AFTER, Waiter},
+    detect::{self, Blocked, Pending, Sight, Verdict, View},
+    input::Effect,
+    requests::Tracked,
+    snapshot,
+    superblock::Dev,
+    text,
+    time::Mono,
+    watched::{Service, Status, Watched},
+};
+
+use super::{Observer, publish};
+
+/// How often every known connection is looked at.
+const CONNECTIONS_EVERY: Duration = Duration::from_millis(900);
+
+/// How often all tasks are scanned where nothing else shows who waits.
+const FULL_SCAN_EVERY: Duration = Duration::from_secs(5);
+
+/// Whatever waits this long is looked into; half the threshold where that is shorter.
+const SUSPICIOUS_AFTER: Duration = Duration::from_secs(1);
+
+/// How long a task counts as blocked after it was last seen so.
+const WAITER_FRESH_FOR: Duration = Duration::from_secs(5);
+
+/// What was found about one superblock before its alert moves.
+struct Finding {
+    verdict: Verdict,
+    is_suspicious: bool,
+    draft: publish::Draft,
+}
+
+impl Observer {
+    pub(super) fn on_tick(&mut self) {
+        self.health.took("tick");
+        let now = self.now.mono;
+        let windows = self.windows();
+        let sight = self.health.sight(now, self.info.is_initial_pid_namespace);
+        for superblock in self.superblocks.values_mut() {
+            superblock.counters.expire(now, windows);
+        }
+        let findings = self.findings(&sight);
+        let mut published = Vec::with_capacity(findings.len());
+        let mut is_suspicious = false;
+        for (dev, finding) in findings {
+            is_suspicious = is_suspicious || finding.is_suspicious;
+            published.extend(self.settle(dev, finding));
+        }
+        if is_suspicious || self.needs_full_scan() {
+            self.ask(Effect::ScanSuspicion);
+        }
+        self.look_after_connections();
+        self.watch_servers();
+        self.publish(published, &sight);
+    }
+
+    /// Judges every superblock.
+    fn findings(&self, sight: &Sight) -> BTreeMap<Dev, Finding> {
+        let index = Index::new(self);
+        let find = |(&dev, superblock): (&Dev, &Watched)| {
+            let requests = index.pending(self, dev, superblock);
+            let waiters = index.blocked(self, dev);
+            let view = View {
+                now: self.now.mono,
+                config: &self.config,
+                is_single_look: self.info.is_single_look,
+                superblock,
+                requests: &requests,
+                waiters: &waiters,
+                sight,
+            };
+            let finding = Finding {
+                verdict: detect::judge(&view),
+                is_suspicious: self.is_suspicious(&view),
+                draft: publish::draft(&view, &self.waiters),
+            };
+            (dev, finding)
+        };
+        self.superblocks.iter().map(find).collect()
+    }
+
+    /// Whether a closer look could tell more: something waits, and not by design.
+    fn is_suspicious(&self, view: &View<'_>) -> bool {
+        let now = view.now;
+        let patience = SUSPICIOUS_AFTER.min(self.config.hung_after / 2);
+        let is_late = |since: Mono| now.since(since) >= patience;
+        let connection = &view.superblock.connection;
+        let known = u32::try_from(view.requests.len()).unwrap_or(u32::MAX);
+        let has_unknown = connection.waiting.is_some_and(|waiting| waiting > known)
+            && connection.waiting_since.is_some_and(is_late);
+        let has_late = view.requests.iter().any(|pending| {
+            !pending.request.operation.is_blocking_by_design() && is_late(pending.request.start)
+        });
+        let has_blocked = view.waiters.iter().any(|blocked| is_late(blocked.since()));
+        has_unknown || has_late || has_blocked
+    }
+
+    /// Without a probe that sees requests, only scans show who waits.
+    fn needs_full_scan(&self) -> bool {
+        let is_blind_to = |superblock: &Watched| superblock.service != Service::Fuse;
+        let scanned_at = self.asked.full_scan_at;
+        let is_due = scanned_at.is_none_or(|at| self.now.mono.since(at) >= FULL_SCAN_EVERY);
+        is_due && self.superblocks.values().any(is_blind_to)
+    }
+
+    /// Moves one superblock's alert and state.
+    fn settle(&mut self, dev: Dev, finding: Finding) -> Option<snapshot::Superblock> {
+        let now = self.now.mono;
+        let clear_after = self.config.clear_after;
+        let mut superblock = self.superblocks.remove(&dev)?;
+        let Verdict { worst, blind } = finding.verdict;
+        let is_blind = blind.is_some();
+        let steps = superblock.alerts.tick(now, worst, is_blind, clear_after);
+        for step in steps {
+            self.tell(&superblock, step);
+        }
+        superblock.status = status(&superblock, now, blind);
+        let published = publish::superblock(&superblock, finding.draft, &self.now);
+        self.superblocks.insert(dev, superblock);
+        Some(published)
+    }
+
+    fn look_after_connections(&mut self) {
+        let now = self.now.mono;
+        let asked_at = self.asked.connections_at;
+        if asked_at.is_some_and(|at| now.since(at) < CONNECTIONS_EVERY) {
+            return;
+        }
+        let connections: Vec<_> = self
+            .superblocks
+            .values()
+            .filter_map(|superblock| Some((superblock.connection.address?, superblock.id.dev)))
+            .collect();
+        let is_lost = |superblock: &Watched| {
+            let connection = &superblock.connection;
+            superblock.service == Service::Fuse
+                && connection.address.is_none()
+                && !connection.is_dying()
+        };
+        if self.superblocks.values().any(is_lost) {
+            self.ask(Effect::ScanHolders);
+        }
+        if !connections.is_empty() {
+            self.effects.push(Effect::CheckConnections(connections));
+        }
+        self.asked.connections_at = Some(now);
+    }
+}
+
+/// Requests and waiting tasks by superblock, and who waits for which request.
+struct Index<'a> {
+    requests: BTreeMap<Dev, Vec<&'a Tracked>>,
+    waiters: BTreeMap<Dev, Vec<&'a Waiter>>,
+    by_tid: BTreeMap<u32, &'a Tracked>,
+    waiter_by_tid: BTreeMap<u32, &'a Waiter>,
+}
+
+impl<'a> Index<'a> {
+    fn new(observer: &'a Observer) -> Self {
+        let mut index = Self {
+            requests: BTreeMap::new(),
+            waiters: BTreeMap::new(),
+            by_tid: BTreeMap::new(),
+            waiter_by_tid: BTreeMap::new(),
+        };
+        for request in observer.requests.iter() {
+            index.requests.entry(request.dev).or_default().push(request);
+            if let Some(tid) = request.tid() {
+                index.by_tid.insert(tid, request);
+            }
+        }
+        for waiter in observer.waiters.iter() {
+            if observer.now.mono.since(waiter.seen) < WAITER_FRESH_FOR {
+                index.waiters.entry(waiter.dev).or_default().push(waiter);
+                index.waiter_by_tid.insert(waiter.caller.tid, waiter);
+            }
+        }
+        index
+    }
+
+    /// The requests of a superblock, oldest first.
+    fn pending(&self, observer: &Observer, dev: Dev, superblock: &Watched) -> Vec<Pending<'a>> {
+        let now = observer.now.mono;
+        let of_dev = self.requests.get(&dev).into_iter().flatten();
+        let mut pending: Vec<_> = of_dev
+            .map(|&request| {
+                let caller = request.tid().and_then(|tid| self.waiter_by_tid.get(&tid));
+                let caller = caller.copied().filter(|waiter| waiter.dev == dev);
+                let connection = Some(&superblock.connection);
+                Pending {
+                    request,
+                    is_confirmed: request.is_confirmed(now, connection, caller.is_some()),
+                    caller,
+                }
+            })
+            .collect();
+        pending.sort_by_key(|pending| (pending.request.start, pending.request.address));
+        pending
+    }
+
+    /// The tasks that are blocked on a superblock, longest first. Those that wait by design are not.
+    fn blocked(&self, observer: &Observer, dev: Dev) -> Vec<Blocked<'a>> {
+        let of_dev = self.waiters.get(&dev).into_iter().flatten();
+        let mut blocked: Vec<_> = of_dev
+            .map(|&waiter| {
+                let own = self.by_tid.get(&waiter.caller.tid);
+                let own = own.filter(|request| request.dev == dev);
+                Blocked {
+                    waiter,
+                    operation: own.map(|request| request.operation),
+                    sent: own.map(|request| request.start),
+                }
+            })
+            .filter(|blocked| {
+                let is_by_design =
+                    |operation: crate::operation::Operation| operation.is_blocking_by_design();
+                let age = observer.now.mono.since(blocked.since());
+                age >= BLOCKED_AFTER && !blocked.operation.is_some_and(is_by_design)
+            })
+            .collect();
+        blocked.sort_by_key(|blocked| (blocked.since(), blocked.waiter.caller.tid));
+        blocked
+    }
+}
+
+/// The state to show. An alert that fires is shown until it is resolved, and what we cannot see is
+/// never shown as ok.
+fn status(superblock: &Watched, now: Mono, blind: Option<String>) -> Status {
+    if let Some(condition) = superblock.alerts.firing() {
+        let away = superblock.alerts.away_since(now);
+        let away = away.map(|away| format!(" (not so for {})", text::age(away)));
+        return Status {
+            state: condition.kind,
+            since: condition.since,
+            severity: Some(condition.severity),
+            reason: condition.reason.clone() + away.as_deref().unwrap_or_default(),
+            evidence: condition.evidence.clone(),
+        };
+    }
+    let (state, reason) = match blind {
+        Some(reason) => (State::Unknown, reason),
+        None => (State::Ok, "nothing is overdue".to_owned()),
+    };
+    let known = &superblock.status;
+    Status {
+        state,
+        since: if known.state == state {
+            known.since
+        } else {
+            now
+        },
+        severity: None,
+        reason,
+        evidence: Vec::new(),
+    }
+}

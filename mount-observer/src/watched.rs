@@ -1,0 +1,126 @@
+//! One superblock in scope, from when it was first seen until it is gone.
+
+use std::collections::VecDeque;
+
+use crate::{
+    alert::{Severity, State, Victim},
+    alerts::AlertLife,
+    connection::Connection,
+    counters::Counters,
+    mounts::Mounted,
+    superblock::SuperblockId,
+    time::Mono,
+};
+
+/// Recent failures kept with who met them.
+const FAILURES_MAX: usize = 16;
+
+/// A superblock in scope.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// Identity.
+    pub id: SuperblockId,
+    /// Its mounts.
+    pub mounted: Mounted,
+    /// When it was first seen.
+    pub first_seen: Mono,
+    /// How it is served.
+    pub service: Service,
+    /// The connection; of use for FUSE only.
+    pub connection: Connection,
+    /// What was counted.
+    pub counters: Counters,
+    /// Recent failures, newest first.
+    pub failures: VecDeque<Victim>,
+    /// When a request or a blocked task was last seen to move on, other than by an end event.
+    pub moved_on: Option<Mono>,
+    /// Its alerts.
+    pub alerts: AlertLife,
+    /// Its state at the last tick.
+    pub status: Status,
+}
+
+/// The state at the last tick.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// The state.
+    pub state: State,
+    /// Since when.
+    pub since: Mono,
+    /// How much it asks for.
+    pub severity: Option<Severity>,
+    /// One sentence.
+    pub reason: String,
+    /// Facts.
+    pub evidence: Vec<String>,
+}
+
+/// How a filesystem is served, as far as it decides what can be seen of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// A process that holds `/dev/fuse`.
+    Fuse,
+    /// FUSE requests to a hypervisor: nobody holds anything.
+    Virtiofs,
+    /// A filesystem of the kernel's own.
+    Kernel,
+}
+
+impl Service {
+    /// By filesystem type.
+    pub fn of(fstype: &str) -> Self {
+        if fstype == "virtiofs" {
+            Self::Virtiofs
+        } else if matches!(fstype, "fuse" | "fuseblk") || fstype.starts_with("fuse.") {
+            Self::Fuse
+        } else {
+            Self::Kernel
+        }
+    }
+}
+
+impl Watched {
+    /// A superblock that has just been seen for the first time.
+    pub fn new(id: SuperblockId, mounted: Mounted, now: Mono) -> Self {
+        Self {
+            id,
+            service: Service::of(&mounted.fstype),
+            mounted,
+            first_seen: now,
+            connection: Connection::default(),
+            counters: Counters::default(),
+            failures: VecDeque::new(),
+            moved_on: None,
+            alerts: AlertLife::default(),
+            status: Status {
+                state: State::Unknown,
+                since: now,
+                severity: None,
+                reason: "not looked at yet".to_owned(),
+                evidence: Vec::new(),
+            },
+        }
+    }
+
+    /// Whether this table entry can only be another superblock that got the same number.
+    ///
+    /// Mount ids are reused too, so equal ids prove nothing. Different ids alone are a bind mount
+    /// whose original was unmounted; with another source, or after a death, they are a new mount.
+    pub fn is_replaced_by(&self, mounted: &Mounted) -> bool {
+        let is_other_mount = self.mounted.mount_ids.is_disjoint(&mounted.mount_ids);
+        self.mounted.fstype != mounted.fstype
+            || is_other_mount
+                && (self.mounted.device != mounted.device || self.connection.is_dying())
+    }
+
+    /// Keeps a failure, the newest of its kind.
+    pub fn add_failure(&mut self, failure: Victim) {
+        let is_same = |known: &Victim| {
+            (known.tid, &known.operation, &known.errno)
+                == (failure.tid, &failure.operation, &failure.errno)
+        };
+        self.failures.retain(|known| !is_same(known));
+        self.failures.push_front(failure);
+        self.failures.truncate(FAILURES_MAX);
+    }
+}
