@@ -14,6 +14,7 @@ mod dead;
 mod erroring;
 mod hung;
 mod identity;
+mod loss;
 mod quiet;
 mod scale;
 mod touchless;

@@ -72,8 +72,8 @@ fn the_observer_never_names_a_path_on_an_observed_mount_whatever_happens_to_it()
         umount2(&stopped.path, MntFlags::MNT_DETACH).expect("umount -l");
         observer.wait_for_transition(&stopped.dev, "hung", "resolved", SOON);
         assert_eq!(
-            observer.metric("mount_observer_self_touches_total"),
-            Some(0.0)
+            observer.counter("mount_observer_self_touches_total"),
+            Some(0)
         );
         observer.terminate();
         assert!(

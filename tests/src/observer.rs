@@ -163,8 +163,8 @@ impl Observer {
         body
     }
 
-    /// The value of one series, by its full name with labels.
-    pub fn metric(&self, series: &str) -> Option<f64> {
+    /// The value of one counter, by its full name with labels.
+    pub fn counter(&self, series: &str) -> Option<u64> {
         self.metrics()
             .lines()
             .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
