@@ -94,11 +94,13 @@ pub enum BpfLogLevel {
 }
 
 /// `[probes]`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Probes {
     /// How path syscalls are observed.
     pub statx: StatxMode,
+    /// Size of the ring buffer; the kernel takes a power of two of pages.
+    pub ring_bytes: u32,
 }
 
 /// How path syscalls are observed.
@@ -179,6 +181,15 @@ impl Default for Web {
     fn default() -> Self {
         Self {
             listen_address: "127.0.0.1:9967".to_owned(),
+        }
+    }
+}
+
+impl Default for Probes {
+    fn default() -> Self {
+        Self {
+            statx: StatxMode::default(),
+            ring_bytes: 1 << 20,
         }
     }
 }

@@ -42,7 +42,7 @@ pub fn markdown() -> String {
          The file is TOML, given with `--config FILE`. Every key has a default and an empty file is \
          a valid one. An unknown key is an error that names the nearest known key. `SIGHUP` reads the \
          file again; a file with an error changes nothing and is reported. A change of \
-         `web.listen_address`, `log.*` or `probes.statx` needs a restart. \
+         `web.listen_address`, `log.*` or `probes.*` needs a restart. \
          `mount-observer print config` prints the whole file with every default, commented.\n",
     );
     for &(section, about) in SECTIONS {

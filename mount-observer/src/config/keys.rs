@@ -99,6 +99,12 @@ pub const KEYS: &[Key] = &[
     )
     .or_flag("--probes.statx"),
     key(
+        "probes",
+        "ring_bytes",
+        "a whole number from 4096 to 67108864",
+        "Size of the buffer through which the kernel side reports single failures, rounded up to a power of two. It is emptied ten times a second; what does not fit is counted in `mount_observer_events_dropped_total`. Totals do not pass through it and stay exact.",
+    ),
+    key(
         "scope",
         "include_fstypes",
         PATTERNS,

@@ -4,7 +4,7 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    ops::Range,
+    ops::{Range, RangeInclusive},
 };
 
 use globset::Glob;
@@ -14,6 +14,9 @@ use super::{
     Config,
     keys::{KEYS, Key, SECTIONS},
 };
+
+/// From one page, the smallest ring buffer there is, to 64 MiB.
+const RING_BYTES: RangeInclusive<u32> = 4096..=64 << 20;
 
 /// Everything wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -128,6 +131,10 @@ impl Config {
             if count == 0 {
                 complain(section, name, "must be 1 or more");
             }
+        }
+        if !RING_BYTES.contains(&self.probes.ring_bytes) {
+            let takes = takes("probes", "ring_bytes");
+            complain("probes", "ring_bytes", &format!("must be {takes}"));
         }
         if self.metrics.max_superblocks == 0 {
             complain("metrics", "max_superblocks", "must be 1 or more");
@@ -340,6 +347,7 @@ mod tests {
             "[web\n",
             "web = 1",
             "[web]\n[web]\n",
+            "[probes]\nring_bytes = 4095",
             "[metrics]\nmax_superblocks = 0",
         ];
         let said: Vec<String> = cases
