@@ -3,8 +3,13 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command-line tool talks on stdout")]
 
+mod build_ebpf;
+mod check_ebpf;
 mod demo;
+mod ebpf;
+mod hash;
 mod packages;
+mod provenance;
 mod steps;
 mod test;
 
@@ -24,6 +29,10 @@ struct Cli {
 enum Command {
     /// Run the tests: formatting, lints, unit and property tests, then real mounts (as root).
     Test(test::Args),
+    /// Build the eBPF object that is committed in `mount-observer/assets`.
+    BuildEbpf(build_ebpf::Args),
+    /// Check that the committed eBPF object belongs to the sources, and rebuild it where possible.
+    CheckEbpf(check_ebpf::Args),
     /// In ten seconds: break a mount four ways and show what the observer says; needs root.
     Demo,
 }
@@ -31,6 +40,8 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Test(args) => test::run(&args),
+        Command::BuildEbpf(args) => build_ebpf::run(args),
+        Command::CheckEbpf(args) => check_ebpf::run(args),
         Command::Demo => demo::run(),
     };
     match done {
