@@ -25,7 +25,9 @@ pub use offsets::{ABSENT, FieldPath, OFFSETS};
 pub use record::{PATH_MAX_BYTES, PathRecord, Record, RecordKind};
 pub use rows::{HolderRow, QUEUED_MAX, QueuedRow, RowKind, STACK_DEPTH, TaskRow};
 pub use settings::{ScanMode, Settings, TextRange, WAIT_RANGES_MAX};
-pub use syscalls::{PathArguments, SYSCALL_OPS_MAX, SyscallOp};
+pub use syscalls::{
+    MATCHED_PATH_BYTES, MountPath, PathArguments, STARTS_MAX, SYSCALL_OPS_MAX, Start, SyscallOp,
+};
 pub use totals::{Op, TotalsKey, TotalsSlot, TotalsValue};
 
 /// Bytes of a task's `comm` (`TASK_COMM_LEN`, `include/linux/sched.h`), NUL-padded.

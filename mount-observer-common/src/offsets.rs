@@ -84,6 +84,7 @@ pub const OFFSETS: &[FieldPath] = &[
     field("OFF_NSPROXY_MNT_NS", "nsproxy", "mnt_ns"),
     field("OFF_MNT_NS_INUM", "mnt_namespace", "ns.inum"),
     field("OFF_REGS_NR", "pt_regs", "orig_ax"),
+    field("OFF_REGS_CS", "pt_regs", "cs"),
     field("OFF_REGS_ARG0", "pt_regs", "di"),
     field("OFF_REGS_ARG1", "pt_regs", "si"),
     field("OFF_REGS_ARG2", "pt_regs", "dx"),

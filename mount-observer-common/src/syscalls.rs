@@ -83,3 +83,57 @@ pub struct PathArguments {
     pub pad: u16,
 }
 wire!(PathArguments, 8);
+
+/// Slots of the map `STARTS`: threads that share the low bits of their number share a slot, and a
+/// collision is seen and counted.
+pub const STARTS_MAX: u32 = 1 << 16;
+
+/// Value of the map `STARTS`: the path syscall a thread is in.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "decode",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::KnownLayout,
+        zerocopy::Immutable
+    )
+)]
+pub struct Start {
+    /// `CLOCK_MONOTONIC`, ns, when the call began; 0 when the slot is free.
+    pub start_ns: u64,
+    /// The thread.
+    pub tid: u32,
+    /// System call number.
+    pub number: u32,
+}
+wire!(Start, 16);
+
+/// Bytes of a path that are matched against mount points: the kernel's LPM trie takes keys of 256
+/// bytes (`LPM_DATA_SIZE_MAX`, `kernel/bpf/lpm_trie.c`), 8 of which say whose path it is.
+pub const MATCHED_PATH_BYTES: usize = 248;
+
+/// Key data of the LPM trie `MOUNT_POINTS`: a mount point, and for whom the path means that.
+///
+/// A mount point has two entries: `/mnt/a/` for what lies below, `/mnt/a\0` for itself.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(
+    feature = "decode",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::KnownLayout,
+        zerocopy::Immutable
+    )
+)]
+pub struct MountPath {
+    /// Inode number of the mount namespace.
+    pub mnt_ns: u32,
+    /// `s_dev` of the root of the tasks that see it so.
+    pub root: u32,
+    /// The path from there.
+    pub path: [u8; MATCHED_PATH_BYTES],
+}
+wire!(MountPath, 256);

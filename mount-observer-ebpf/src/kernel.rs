@@ -29,7 +29,7 @@ offsets! {
     OFF_FILES_FDT OFF_FDT_MAX_FDS OFF_FDT_FD
     OFF_FS_ROOT_MNT OFF_FS_ROOT_DENTRY OFF_FS_PWD_DENTRY OFF_MNT_ROOT OFF_MNT_SB
     OFF_NSPROXY_MNT_NS OFF_MNT_NS_INUM
-    OFF_REGS_NR OFF_REGS_ARG0 OFF_REGS_ARG1 OFF_REGS_ARG2 OFF_REGS_ARG3 OFF_REGS_ARG4
+    OFF_REGS_NR OFF_REGS_CS OFF_REGS_ARG0 OFF_REGS_ARG1 OFF_REGS_ARG2 OFF_REGS_ARG3 OFF_REGS_ARG4
 }
 
 /// Whether this kernel has the field. The verifier removes the branch that is not taken.
@@ -148,4 +148,26 @@ pub fn read_comm(task: *const u8, comm: &mut [u8; COMM_BYTES]) {
 #[inline(always)]
 pub fn as_task(task: *const u8) -> *mut task_struct {
     task.cast_mut().cast()
+}
+
+/// `s_dev` of the filesystem of one of a task's open files; 0 when it is not open.
+#[inline(always)]
+pub fn file_dev(task: *const u8, descriptor: u64) -> u32 {
+    let files = follow::<Typed>(task, &OFF_TASK_FILES);
+    if files.is_null() {
+        return 0;
+    }
+    let table = follow::<Typed>(files, &OFF_FILES_FDT);
+    if descriptor >= u64::from(field::<Typed, u32>(table, &OFF_FDT_MAX_FDS)) {
+        return 0;
+    }
+    let array = follow::<Typed>(table, &OFF_FDT_FD);
+    // SAFETY: a pointer is valid for any bytes.
+    let file: *const u8 = unsafe { Probed::read(array.wrapping_add(descriptor as usize * 8)) };
+    if file.is_null() {
+        return 0;
+    }
+    let inode = follow::<Probed>(file, &OFF_FILE_INODE);
+    let superblock = follow::<Probed>(inode, &OFF_INODE_SB);
+    field::<Probed, u32>(superblock, &OFF_SB_DEV)
 }

@@ -13,6 +13,7 @@ mod fuse;
 mod holders;
 mod kernel;
 mod maps;
+mod paths;
 mod record;
 mod server;
 mod tasks;

@@ -3,11 +3,11 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, RingBuf, lpm_trie::Key},
 };
 use mount_observer_common::{
-    Counter, HolderRow, InFlight, QUEUED_MAX, QueuedRow, Settings, TaskRow, TextRange, TotalsKey,
-    TotalsSlot, WAIT_RANGES_MAX,
+    Counter, HolderRow, InFlight, MountPath, PathArguments, QUEUED_MAX, QueuedRow, STARTS_MAX,
+    SYSCALL_OPS_MAX, Settings, Start, TaskRow, TextRange, TotalsKey, TotalsSlot, WAIT_RANGES_MAX,
 };
 
 /// What the daemon tells the programs.
@@ -48,6 +48,26 @@ pub static SERVERS: HashMap<u32, u32> = HashMap::with_max_entries(16_384, BPF_F_
 /// Superblocks in scope, by `s_dev` (value unused): what path syscalls are attributed to.
 #[map]
 pub static SCOPE: HashMap<u32, u32> = HashMap::with_max_entries(16_384, BPF_F_NO_PREALLOC);
+
+/// Mount points in scope, for the tasks that see them under that path; the value is the superblock
+/// on top. Two entries per mount point and namespace.
+#[map]
+pub static MOUNT_POINTS: LpmTrie<MountPath, u32> = LpmTrie::with_max_entries(65_536, 0);
+
+/// Where the path arguments of a system call are, by its number. 512 x 8 B.
+#[map]
+pub static SYSCALL_OPS: Array<PathArguments> = Array::with_max_entries(SYSCALL_OPS_MAX, 0);
+
+/// When each thread began its path syscall, by the low bits of its number: an array lookup is
+/// compiled into the program and nothing is ever deleted. 65 536 x 16 B = 1 MiB, one element unless
+/// path syscalls are timed.
+#[map]
+pub static STARTS: Array<Start> = Array::with_max_entries(STARTS_MAX, 0);
+
+/// Where a failed path is put together for the lookup. Per CPU; the only program that uses it does
+/// not run twice on one CPU (`bpf_prog_active` and its successors, `kernel/bpf/trampoline.c`).
+#[map]
+pub static PATH_KEY: PerCpuArray<Key<MountPath>> = PerCpuArray::with_max_entries(1, 0);
 
 /// The functions in which a task waits for a filesystem; 32 x 16 B.
 #[map]

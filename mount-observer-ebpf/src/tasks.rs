@@ -6,16 +6,15 @@ use aya_ebpf::{
     bindings::seq_file,
     helpers::generated::{bpf_get_task_stack, bpf_seq_write, bpf_task_pt_regs},
 };
-use mount_observer_common::{RowKind, STACK_DEPTH, ScanMode, TaskRow, WAIT_RANGES_MAX};
+use mount_observer_common::{RowKind, STACK_DEPTH, STARTS_MAX, ScanMode, TaskRow, WAIT_RANGES_MAX};
 
 use crate::{
     kernel::{
-        OFF_DENTRY_SB, OFF_FDT_FD, OFF_FDT_MAX_FDS, OFF_FILE_INODE, OFF_FILES_FDT, OFF_INODE_SB,
-        OFF_ND_DENTRY, OFF_REGS_ARG0, OFF_REGS_NR, OFF_SB_DEV, OFF_TASK_FILES, OFF_TASK_NAMEIDATA,
-        OFF_TASK_NIVCSW, OFF_TASK_NVCSW, OFF_TASK_PID, OFF_TASK_STATE, OFF_TASK_TGID, Probed,
-        Reader, Typed, as_task, exists, field, follow, mount_namespace, read_comm,
+        OFF_DENTRY_SB, OFF_ND_DENTRY, OFF_REGS_ARG0, OFF_REGS_NR, OFF_SB_DEV, OFF_TASK_NAMEIDATA,
+        OFF_TASK_NIVCSW, OFF_TASK_NVCSW, OFF_TASK_PID, OFF_TASK_STATE, OFF_TASK_TGID, Typed,
+        as_task, exists, field, file_dev, follow, mount_namespace, read_comm,
     },
-    maps::{SCAN_MODE, SCRATCH, SERVERS, WAIT_RANGES},
+    maps::{SCAN_MODE, SCRATCH, SERVERS, STARTS, WAIT_RANGES},
 };
 
 /// `TASK_INTERRUPTIBLE | TASK_UNINTERRUPTIBLE` (`include/linux/sched.h`); a killable sleep has the
@@ -146,7 +145,7 @@ fn is_wait(address: u64) -> bool {
 fn describe(row: &mut TaskRow, task: *const u8) {
     row.kind = RowKind::Task as u32;
     row.size = size_of::<TaskRow>() as u32;
-    row.since_ns = 0;
+    row.since_ns = since_ns(row.tid);
     row.switches = field::<Typed, u64>(task, &OFF_TASK_NVCSW)
         .wrapping_add(field::<Typed, u64>(task, &OFF_TASK_NIVCSW));
     row.mnt_ns = mount_namespace::<Typed>(task);
@@ -161,6 +160,15 @@ fn describe(row: &mut TaskRow, task: *const u8) {
         if takes_descriptor(number) {
             row.file_dev = file_dev(task, field::<Typed, u64>(registers, &OFF_REGS_ARG0));
         }
+    }
+}
+
+/// When a task entered its path syscall; 0 when that is not observed.
+#[inline(always)]
+fn since_ns(tid: u32) -> u64 {
+    match STARTS.get(tid & (STARTS_MAX - 1)) {
+        Some(start) if start.tid == tid => start.start_ns,
+        _ => 0,
     }
 }
 
@@ -180,26 +188,4 @@ fn takes_descriptor(number: u64) -> bool {
     // SAFETY: masked below the length; indexing would leave a panic path.
     let bits = unsafe { (*DESCRIPTOR_SYSCALLS.as_ptr().add(word)).load() };
     bits >> (number & 63) & 1 != 0
-}
-
-/// `s_dev` of the filesystem of one of a task's open files; 0 when it is not open.
-#[inline(always)]
-pub fn file_dev(task: *const u8, descriptor: u64) -> u32 {
-    let files = follow::<Typed>(task, &OFF_TASK_FILES);
-    if files.is_null() {
-        return 0;
-    }
-    let table = follow::<Typed>(files, &OFF_FILES_FDT);
-    if descriptor >= u64::from(field::<Typed, u32>(table, &OFF_FDT_MAX_FDS)) {
-        return 0;
-    }
-    let array = follow::<Typed>(table, &OFF_FDT_FD);
-    // SAFETY: a pointer is valid for any bytes.
-    let file: *const u8 = unsafe { Probed::read(array.wrapping_add(descriptor as usize * 8)) };
-    if file.is_null() {
-        return 0;
-    }
-    let inode = follow::<Probed>(file, &OFF_FILE_INODE);
-    let superblock = follow::<Probed>(inode, &OFF_INODE_SB);
-    field::<Probed, u32>(superblock, &OFF_SB_DEV)
 }

@@ -12,16 +12,17 @@ use aya::{
     maps::Array,
     programs::{BtfTracePoint, Iter, ProgramError, RawTracePoint},
 };
-use mount_observer_common::{Settings, TextRange};
+use mount_observer_common::{PathArguments, STARTS_MAX, Settings, TextRange};
 
 use super::{
     bpf, heap,
     maps::{self, Maps, MapsError, Sizes},
     ring::Ring,
     scan::{ConnectionChecker, Scanner},
-    symbols, tick,
+    symbols, syscalls, tick,
 };
 use crate::{
+    config::StatxMode,
     errno::Errno,
     input::{ProbeHealth, WaitFunction},
     plan::{AttachPlan, Candidate, KernelFacts, Mechanism, PlannedProbe, Probe},
@@ -117,7 +118,7 @@ impl Kernel {
             .map_err(|(what, error)| LoadError::Maps(MapsError::Cpus(what, error)))?;
         let mut sizes = Sizes::for_cpus(cpus);
         sizes.ring_bytes = options.ring_bytes.unwrap_or(sizes.ring_bytes);
-        let mut ebpf = load_object(facts, options, sizes)?;
+        let mut ebpf = load_object(plan, facts, options, sizes)?;
         let who = Whoami::load(&mut ebpf)?;
         let settings = Settings {
             slow_ns: options.slow_ns,
@@ -125,6 +126,7 @@ impl Kernel {
             self_tgid: who.tgid()?,
         };
         set_settings(&mut ebpf, settings)?;
+        set_syscalls(&mut ebpf)?;
         let wait_functions = symbols::wait_functions().unwrap_or_default();
         set_wait_ranges(&mut ebpf, &wait_functions)?;
         let mut loaded = Loaded {
@@ -172,9 +174,19 @@ impl Kernel {
     }
 }
 
-fn load_object(facts: &KernelFacts, options: &Options, sizes: Sizes) -> Result<Ebpf, LoadError> {
+fn load_object(
+    plan: &AttachPlan,
+    facts: &KernelFacts,
+    options: &Options,
+    sizes: Sizes,
+) -> Result<Ebpf, LoadError> {
     let recorded = errno_bits(&options.recorded_errno);
-    let descriptors = super::syscalls::descriptor_bits();
+    let descriptors = syscalls::descriptor_bits();
+    let starts = if plan.statx == StatxMode::Full {
+        STARTS_MAX
+    } else {
+        1
+    };
     let mut loader = EbpfLoader::new();
     loader
         .btf(None)
@@ -182,6 +194,7 @@ fn load_object(facts: &KernelFacts, options: &Options, sizes: Sizes) -> Result<E
         .override_global("DESCRIPTOR_SYSCALLS", &descriptors, true)
         .map_max_entries("TOTALS", sizes.totals)
         .map_max_entries("IN_FLIGHT", sizes.in_flight)
+        .map_max_entries("STARTS", starts)
         .map_max_entries("EVENTS", sizes.ring_bytes);
     for (name, offset) in &facts.offsets {
         loader.override_global(name, offset, true);
@@ -206,6 +219,17 @@ fn set_settings(ebpf: &mut Ebpf, settings: Settings) -> Result<(), LoadError> {
         .ok_or(MapsError::Missing("SETTINGS"))?;
     let mut array: Array<_, Settings> = maps::typed("SETTINGS", Array::try_from(map))?;
     maps::typed("SETTINGS", array.set(0, settings, 0))?;
+    Ok(())
+}
+
+fn set_syscalls(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    let map = ebpf
+        .map_mut("SYSCALL_OPS")
+        .ok_or(MapsError::Missing("SYSCALL_OPS"))?;
+    let mut array: Array<_, PathArguments> = maps::typed("SYSCALL_OPS", Array::try_from(map))?;
+    for (number, arguments) in syscalls::path_arguments() {
+        maps::typed("SYSCALL_OPS", array.set(number, arguments, 0))?;
+    }
     Ok(())
 }
 

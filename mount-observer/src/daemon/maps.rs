@@ -13,8 +13,11 @@ use aya::{
 use mount_observer_common::{Counter, InFlight, Settings, TotalsKey, TotalsSlot, TotalsValue};
 use zerocopy::FromBytes;
 
-use super::bpf::BatchReader;
-use crate::superblock::Dev;
+use super::{
+    bpf::BatchReader,
+    mount_points::{self, MountPoints},
+};
+use crate::{input::MountPoint, superblock::Dev};
 
 /// Why a map could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +76,7 @@ pub struct Maps {
     settings_map: Array<MapData, Settings>,
     servers: WatchedSet,
     scope: WatchedSet,
+    mount_points: MountPoints,
     /// Entries seen at the last read, for the fill level.
     filled: Fill,
 }
@@ -116,6 +120,7 @@ impl Maps {
             settings_map: typed("SETTINGS", Array::try_from(take(ebpf, "SETTINGS")?))?,
             servers: WatchedSet::new("SERVERS", ebpf)?,
             scope: WatchedSet::new("SCOPE", ebpf)?,
+            mount_points: MountPoints::take(ebpf)?,
             filled: Fill::default(),
         })
     }
@@ -192,6 +197,11 @@ impl Maps {
             level("in_flight", self.filled.in_flight, self.sizes.in_flight),
             level("servers", self.servers.members.len(), WATCHED_MAX),
             level("scope", self.scope.members.len(), WATCHED_MAX),
+            level(
+                "mount_points",
+                self.mount_points.len(),
+                mount_points::ENTRIES_MAX,
+            ),
         ]
     }
 
@@ -212,6 +222,11 @@ impl Maps {
     /// Replaces the superblocks in scope.
     pub fn watch_superblocks(&mut self, devs: &[Dev]) -> Result<(), MapsError> {
         self.scope.replace(devs.iter().map(|dev| dev.0).collect())
+    }
+
+    /// Replaces the mount points that failed paths are matched against.
+    pub fn watch_mount_points(&mut self, points: &[MountPoint]) -> Result<(), MapsError> {
+        self.mount_points.replace(points)
     }
 }
 

@@ -1,7 +1,13 @@
-//! System call numbers of this architecture.
+//! System calls of this architecture: their numbers, and where their path arguments are.
+
+use libc::c_long;
+use mount_observer_common::{Op, PathArguments, SyscallOp};
+
+/// `PathArguments` has no such argument.
+const NONE: u8 = 255;
 
 /// Calls that can wait for a filesystem and whose first argument is a file descriptor.
-const DESCRIPTOR_CALLS: &[libc::c_long] = &[
+const DESCRIPTOR_CALLS: &[c_long] = &[
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_close,
@@ -49,4 +55,112 @@ pub(super) fn descriptor_bits() -> [u64; 8] {
         }
     }
     bits
+}
+
+/// Every path syscall by its number.
+pub(super) fn path_arguments() -> impl Iterator<Item = (u32, PathArguments)> {
+    let lists = [AT_CALLS, LEGACY_CALLS];
+    lists
+        .into_iter()
+        .flatten()
+        .filter_map(|&(number, op, path, dfd, stat)| {
+            #[expect(
+                clippy::as_conversions,
+                reason = "the discriminant of a repr(u16) enum"
+            )]
+            let arguments = PathArguments {
+                op: Op::Syscall(op as u16).to_wire(),
+                path,
+                dfd,
+                stat,
+                is_statx: u8::from(op == SyscallOp::Statx),
+                pad: 0,
+            };
+            Some((u32::try_from(number).ok()?, arguments))
+        })
+}
+
+/// Number, call, and the indices of its path, directory descriptor and stat buffer.
+type PathCall = (c_long, SyscallOp, u8, u8, u8);
+
+/// Calls every architecture has.
+const AT_CALLS: &[PathCall] = &[
+    (libc::SYS_newfstatat, SyscallOp::Newfstatat, 1, 0, 2),
+    (libc::SYS_statx, SyscallOp::Statx, 1, 0, 4),
+    (libc::SYS_openat, SyscallOp::Openat, 1, 0, NONE),
+    (libc::SYS_openat2, SyscallOp::Openat2, 1, 0, NONE),
+    (libc::SYS_faccessat, SyscallOp::Faccessat, 1, 0, NONE),
+    (libc::SYS_faccessat2, SyscallOp::Faccessat2, 1, 0, NONE),
+    (libc::SYS_readlinkat, SyscallOp::Readlinkat, 1, 0, NONE),
+    (libc::SYS_statfs, SyscallOp::Statfs, 0, NONE, NONE),
+    (libc::SYS_chdir, SyscallOp::Chdir, 0, NONE, NONE),
+    (libc::SYS_mkdirat, SyscallOp::Mkdirat, 1, 0, NONE),
+    (libc::SYS_unlinkat, SyscallOp::Unlinkat, 1, 0, NONE),
+    (libc::SYS_renameat2, SyscallOp::Renameat2, 1, 0, NONE),
+    (libc::SYS_getxattr, SyscallOp::Getxattr, 0, NONE, NONE),
+    (libc::SYS_lgetxattr, SyscallOp::Lgetxattr, 0, NONE, NONE),
+    (libc::SYS_listxattr, SyscallOp::Listxattr, 0, NONE, NONE),
+    (libc::SYS_llistxattr, SyscallOp::Llistxattr, 0, NONE, NONE),
+    (libc::SYS_truncate, SyscallOp::Truncate, 0, NONE, NONE),
+    (libc::SYS_fchmodat, SyscallOp::Fchmodat, 1, 0, NONE),
+    (libc::SYS_fchmodat2, SyscallOp::Fchmodat2, 1, 0, NONE),
+    (libc::SYS_fchownat, SyscallOp::Fchownat, 1, 0, NONE),
+    (libc::SYS_utimensat, SyscallOp::Utimensat, 1, 0, NONE),
+    (libc::SYS_linkat, SyscallOp::Linkat, 1, 0, NONE),
+    (libc::SYS_symlinkat, SyscallOp::Symlinkat, 2, 1, NONE),
+    (libc::SYS_execve, SyscallOp::Execve, 0, NONE, NONE),
+    (libc::SYS_execveat, SyscallOp::Execveat, 1, 0, NONE),
+];
+
+/// Calls of the older architectures.
+#[cfg(target_arch = "x86_64")]
+const LEGACY_CALLS: &[PathCall] = &[
+    (libc::SYS_stat, SyscallOp::Stat, 0, NONE, 1),
+    (libc::SYS_lstat, SyscallOp::Lstat, 0, NONE, 1),
+    (libc::SYS_open, SyscallOp::Open, 0, NONE, NONE),
+    (libc::SYS_creat, SyscallOp::Creat, 0, NONE, NONE),
+    (libc::SYS_access, SyscallOp::Access, 0, NONE, NONE),
+    (libc::SYS_readlink, SyscallOp::Readlink, 0, NONE, NONE),
+    (libc::SYS_mkdir, SyscallOp::Mkdir, 0, NONE, NONE),
+    (libc::SYS_rmdir, SyscallOp::Rmdir, 0, NONE, NONE),
+    (libc::SYS_unlink, SyscallOp::Unlink, 0, NONE, NONE),
+    (libc::SYS_rename, SyscallOp::Rename, 0, NONE, NONE),
+    (libc::SYS_renameat, SyscallOp::Renameat, 1, 0, NONE),
+    (libc::SYS_chmod, SyscallOp::Chmod, 0, NONE, NONE),
+    (libc::SYS_chown, SyscallOp::Chown, 0, NONE, NONE),
+    (libc::SYS_lchown, SyscallOp::Lchown, 0, NONE, NONE),
+    (libc::SYS_link, SyscallOp::Link, 0, NONE, NONE),
+    (libc::SYS_symlink, SyscallOp::Symlink, 1, NONE, NONE),
+];
+
+/// None.
+#[cfg(not(target_arch = "x86_64"))]
+const LEGACY_CALLS: &[PathCall] = &[];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use mount_observer_common::SYSCALL_OPS_MAX;
+
+    use super::*;
+
+    #[test]
+    fn every_call_has_its_own_number_and_operation_and_fits_the_map() {
+        let calls: Vec<_> = path_arguments().collect();
+        let numbers: BTreeSet<_> = calls.iter().map(|call| call.0).collect();
+        let operations: BTreeSet<_> = calls.iter().map(|call| call.1.op).collect();
+        assert_eq!(numbers.len(), calls.len());
+        assert_eq!(operations.len(), calls.len());
+        assert!(numbers.iter().all(|&number| number < SYSCALL_OPS_MAX));
+    }
+
+    #[test]
+    fn a_descriptors_bit_is_its_number() {
+        let bits = descriptor_bits();
+        for number in [libc::SYS_read, libc::SYS_fstat, libc::SYS_getdents64] {
+            let word = bits[usize::try_from(number >> 6).unwrap()];
+            assert_eq!(word >> (number & 63) & 1, 1, "{number}");
+        }
+    }
 }
