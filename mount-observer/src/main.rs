@@ -1,3 +1,136 @@
 //! The command line.
 
-fn main() {}
+#![deny(unsafe_code)]
+
+mod cli;
+
+use std::{io::Write as _, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use mount_observer::{
+    config,
+    daemon::{
+        check::check,
+        config_file::{ConfigFileError, ConfigSource},
+        log,
+        look::look,
+        run::run,
+    },
+    render::{self, nagios},
+};
+
+use crate::cli::{CheckArgs, Cli, Command, Document, RunArgs, StatusArgs};
+
+/// Failure at run time.
+const FAILED: u8 = 1;
+/// Bad command line or configuration; clap uses the same.
+const USAGE: u8 = 2;
+/// `check` found something missing.
+const DEGRADED: u8 = 3;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misspoken(&error),
+    };
+    let is_nagios = matches!(&cli.command, Command::Status(args) if args.nagios);
+    let result = match cli.command {
+        Command::Run(args) => observe(args),
+        Command::Status(args) => status(&args),
+        Command::Check(args) => check_kernel(&args),
+        Command::Print { document } => print(document),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if is_nagios => {
+            let (status, line) = nagios::nagios_failure(&format!("{error:#}"));
+            show(&format!("{line}\n")).map_or(ExitCode::FAILURE, |()| status.exit_code().into())
+        }
+        Err(error) => {
+            let is_usage = error.is::<ConfigFileError>();
+            // Standard error may be closed; there is nobody else to tell.
+            writeln!(std::io::stderr(), "mount-observer: {error:#}").ok();
+            ExitCode::from(if is_usage { USAGE } else { FAILED })
+        }
+    }
+}
+
+/// Help and version are answers; all else is a mistake, which must not look like a critical mount
+/// to whoever reads a plugin's exit code.
+fn misspoken(error: &clap::Error) -> ExitCode {
+    // Where standard output is closed there is nobody to tell.
+    error.print().ok();
+    if !error.use_stderr() {
+        ExitCode::SUCCESS
+    } else if std::env::args_os().any(|argument| argument == "--nagios") {
+        nagios::Status::Unknown.exit_code().into()
+    } else {
+        USAGE.into()
+    }
+}
+
+fn observe(args: RunArgs) -> anyhow::Result<u8> {
+    let path = args.settings.config.clone();
+    let source = ConfigSource::new(path, move |config| args.apply(config));
+    let config = source.read()?;
+    let log = log::start(&config.log);
+    run(&config, source, &log)?;
+    Ok(0)
+}
+
+fn status(args: &StatusArgs) -> anyhow::Result<u8> {
+    let settings = args.settings.clone();
+    let source = ConfigSource::new(settings.config.clone(), move |config| {
+        settings.apply(config);
+    });
+    let snapshot = look(&source.read()?)?;
+    if args.nagios {
+        let (status, line) = nagios::nagios(&snapshot);
+        show(&format!("{line}\n"))?;
+        return Ok(status.exit_code());
+    }
+    if args.json {
+        show_json(&*snapshot)?;
+    } else {
+        show(&render::status::table(&snapshot, cli::is_coloured()))?;
+    }
+    Ok(0)
+}
+
+fn check_kernel(args: &CheckArgs) -> anyhow::Result<u8> {
+    let settings = args.settings.clone();
+    let source = ConfigSource::new(settings.config.clone(), move |config| {
+        settings.apply(config);
+    });
+    let report = check(&source.read()?);
+    if args.json {
+        show_json(&report)?;
+    } else {
+        show(&report.text())?;
+    }
+    Ok(if report.is_degraded() { DEGRADED } else { 0 })
+}
+
+fn print(document: Document) -> anyhow::Result<u8> {
+    show(&match document {
+        Document::Config => config::commented_default(),
+        Document::ConfigDoc => config::markdown(),
+        Document::MetricsDoc => render::metrics::markdown(),
+    })?;
+    Ok(0)
+}
+
+fn show_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(value).context("cannot write JSON")?;
+    text.push('\n');
+    show(&text)
+}
+
+/// A reader that has seen enough (`| head`) is no failure.
+fn show(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to standard output"),
+    }
+}

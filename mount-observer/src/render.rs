@@ -5,6 +5,7 @@
 //! a terminal or a log passes [`escape::Escaped`] first.
 
 pub mod alert_line;
+pub mod check;
 pub mod duration;
 pub mod escape;
 pub mod metrics;
@@ -12,4 +13,4 @@ pub mod nagios;
 pub mod status;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;

@@ -11,7 +11,7 @@ use globset::Glob;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Config,
+    Config, Detect, Probes, Scope, Web,
     keys::{KEYS, Key, SECTIONS},
 };
 
@@ -72,77 +72,107 @@ impl Config {
 
     /// Checks what types cannot say; `line` knows where a key stands.
     pub fn validate(&self, line: &dyn Fn(&Key) -> Option<usize>) -> Result<(), ConfigError> {
-        let mut problems = Vec::new();
-        let mut complain = |section: &str, name: &str, what: &str| {
-            let key = KEYS
-                .iter()
-                .find(|key| key.section == section && key.name == name);
-            problems.push(Problem {
-                line: key.and_then(line),
-                message: format!("{section}.{name} {what}"),
-            });
+        let mut complaints = Complaints {
+            line,
+            problems: Vec::new(),
         };
-        if listen_address(&self.web.listen_address).is_none() {
-            let takes = takes("web", "listen_address");
-            complain("web", "listen_address", &format!("must be {takes}"));
+        self.web.validate(&mut complaints);
+        self.probes.validate(&mut complaints);
+        self.scope.validate(&mut complaints);
+        self.detect.validate(&mut complaints);
+        if self.metrics.max_superblocks == 0 {
+            complaints.add("metrics", "max_superblocks", "must be 1 or more");
         }
-        let scope = &self.scope;
+        if complaints.problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError {
+                problems: complaints.problems,
+            })
+        }
+    }
+}
+
+/// What validation found so far.
+struct Complaints<'a> {
+    line: &'a dyn Fn(&Key) -> Option<usize>,
+    problems: Vec<Problem>,
+}
+
+impl Complaints<'_> {
+    fn add(&mut self, section: &str, name: &str, what: &str) {
+        let key = KEYS
+            .iter()
+            .find(|key| key.section == section && key.name == name);
+        self.problems.push(Problem {
+            line: key.and_then(self.line),
+            message: format!("{section}.{name} {what}"),
+        });
+    }
+}
+
+impl Web {
+    fn validate(&self, complaints: &mut Complaints<'_>) {
+        if listen_address(&self.listen_address).is_none() {
+            let takes = takes("web", "listen_address");
+            complaints.add("web", "listen_address", &format!("must be {takes}"));
+        }
+    }
+}
+
+impl Probes {
+    fn validate(self, complaints: &mut Complaints<'_>) {
+        if !RING_BYTES.contains(&self.ring_bytes) {
+            let takes = takes("probes", "ring_bytes");
+            complaints.add("probes", "ring_bytes", &format!("must be {takes}"));
+        }
+    }
+}
+
+impl Scope {
+    fn validate(&self, complaints: &mut Complaints<'_>) {
         for (name, patterns) in [
-            ("include_fstypes", &scope.include_fstypes),
-            ("exclude_fstypes", &scope.exclude_fstypes),
-            ("include_mount_points", &scope.include_mount_points),
-            ("exclude_mount_points", &scope.exclude_mount_points),
-            ("include_sources", &scope.include_sources),
-            ("exclude_sources", &scope.exclude_sources),
+            ("include_fstypes", &self.include_fstypes),
+            ("exclude_fstypes", &self.exclude_fstypes),
+            ("include_mount_points", &self.include_mount_points),
+            ("exclude_mount_points", &self.exclude_mount_points),
+            ("include_sources", &self.include_sources),
+            ("exclude_sources", &self.exclude_sources),
         ] {
             for pattern in patterns {
                 if let Err(error) = Glob::new(pattern) {
-                    complain(
-                        "scope",
-                        name,
-                        &format!("has a bad pattern {pattern:?}: {}", error.kind()),
-                    );
+                    let what = format!("has a bad pattern {pattern:?}: {}", error.kind());
+                    complaints.add("scope", name, &what);
                 }
             }
         }
-        let detect = &self.detect;
+    }
+}
+
+impl Detect {
+    fn validate(&self, complaints: &mut Complaints<'_>) {
         for (name, duration) in [
-            ("hung_after", detect.hung_after),
-            ("storm_window", detect.storm_window),
-            ("slow_p99", detect.slow_p99),
-            ("slow_window", detect.slow_window),
+            ("hung_after", self.hung_after),
+            ("storm_window", self.storm_window),
+            ("slow_p99", self.slow_p99),
+            ("slow_window", self.slow_window),
         ] {
             if duration.is_zero() {
-                complain("detect", name, "must be more than \"0s\"");
+                complaints.add("detect", name, "must be more than \"0s\"");
             }
         }
-        if detect.hung_critical_after < detect.hung_after {
-            let (critical, warning) = (detect.hung_critical_after, detect.hung_after);
-            complain(
-                "detect",
-                "hung_critical_after",
-                &format!("({critical:?}) must not be below detect.hung_after ({warning:?})"),
-            );
+        let (critical, warning) = (self.hung_critical_after, self.hung_after);
+        if critical < warning {
+            let what = format!("({critical:?}) must not be below detect.hung_after ({warning:?})");
+            complaints.add("detect", "hung_critical_after", &what);
         }
-        for (section, name, count) in [
-            ("detect", "storm_errors", detect.storm_errors),
-            ("detect", "slow_min_samples", detect.slow_min_samples),
+        for (name, count) in [
+            ("storm_errors", self.storm_errors),
+            ("slow_min_samples", self.slow_min_samples),
         ] {
             if count == 0 {
-                complain(section, name, "must be 1 or more");
+                complaints.add("detect", name, "must be 1 or more");
             }
-        }
-        if !RING_BYTES.contains(&self.probes.ring_bytes) {
-            let takes = takes("probes", "ring_bytes");
-            complain("probes", "ring_bytes", &format!("must be {takes}"));
-        }
-        if self.metrics.max_superblocks == 0 {
-            complain("metrics", "max_superblocks", "must be 1 or more");
-        }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError { problems })
         }
     }
 }

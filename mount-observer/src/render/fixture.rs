@@ -17,14 +17,14 @@ use crate::{
 /// 2026-01-02 03:04:05 UTC.
 const TAKEN: Wall = Wall(1_767_323_045_000_000_000);
 
-pub(super) fn id(minor: u32) -> SuperblockId {
+pub(crate) fn id(minor: u32) -> SuperblockId {
     SuperblockId {
         dev: Dev(minor),
         epoch: 0,
     }
 }
 
-pub(super) fn victim(pid: u32, comm: &str, age_ns: Option<u64>) -> Victim {
+pub(crate) fn victim(pid: u32, comm: &str, age_ns: Option<u64>) -> Victim {
     Victim {
         pid,
         tid: pid,
@@ -37,7 +37,7 @@ pub(super) fn victim(pid: u32, comm: &str, age_ns: Option<u64>) -> Victim {
     }
 }
 
-pub(super) fn transition() -> Transition {
+pub(crate) fn transition() -> Transition {
     Transition {
         change: Change::Firing,
         kind: State::Hung,
@@ -125,7 +125,7 @@ fn latency() -> ClassLatency {
 }
 
 /// A healthy NFS mount, a hung one, a dead one, and one of each milder state.
-pub(super) fn snapshot() -> Snapshot {
+pub(crate) fn snapshot() -> Snapshot {
     let mut dead = superblock(
         52,
         State::Dead,
@@ -221,7 +221,7 @@ fn health() -> ObserverHealth {
 }
 
 /// Nothing wrong.
-pub(super) fn healthy_snapshot() -> Snapshot {
+pub(crate) fn healthy_snapshot() -> Snapshot {
     let mut snapshot = snapshot();
     snapshot
         .superblocks

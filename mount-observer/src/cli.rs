@@ -1,0 +1,221 @@
+//! The command line: what can be said, and what it teaches.
+
+use std::{io::IsTerminal as _, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mount_observer::config::{BpfLogLevel, Config, LogFormat, LogLevel, StatxMode};
+
+/// Sees dead, hung and slow mounts from inside the kernel, without ever touching one.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  mount-observer status                   what is wrong right now, in under a second
+  mount-observer run                      watch, log alerts, serve http://127.0.0.1:9967/metrics
+  mount-observer check                    what this kernel allows, and what is missing
+
+Exit codes: 0 ok, 1 failure at run time, 2 bad command line or configuration, 3 `check` found
+something missing. `status --nagios` uses 0 ok, 1 warning, 2 critical, 3 unknown."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Watch all mounts: log alerts, serve metrics. Works without a configuration
+    #[command(after_help = "\
+Examples:
+  mount-observer run
+  mount-observer run --config /etc/mount-observer.toml --log.format json
+  mount-observer run --web.listen-address :9967 --probes.statx off
+
+A flag overrides the file. SIGHUP reads the file again; SIGTERM and SIGINT end it.
+Needs CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and CAP_SYSLOG; root has them.")]
+    Run(RunArgs),
+    /// One look at every mount, no daemon needed
+    #[command(after_help = "\
+Examples:
+  mount-observer status
+  mount-observer status --json | jq '.superblocks[] | select(.state != \"ok\")'
+  mount-observer status --nagios          for Nagios, Icinga and friends
+
+What a look cannot see is what needs watching: error storms and slowness are `run`'s business.")]
+    Status(StatusArgs),
+    /// What this kernel allows, the plan chosen and why, privileges and mounts that are missing
+    #[command(
+        after_help = "Exits with 3 when something is missing; every lack comes with its remedy."
+    )]
+    Check(CheckArgs),
+    /// Print a document: the commented default configuration, or a generated page
+    #[command(after_help = "\
+Example:
+  mount-observer print config > /etc/mount-observer.toml")]
+    Print {
+        /// Which one
+        document: Document,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Document {
+    /// The configuration file with every key, its default and what it does
+    Config,
+    /// docs/CONFIG.md
+    ConfigDoc,
+    /// docs/METRICS.md
+    MetricsDoc,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// Where /metrics and the API listen; `:9967` is every address [default: 127.0.0.1:9967]
+    #[arg(long = "web.listen-address", value_name = "ADDRESS:PORT")]
+    listen_address: Option<String>,
+    /// Least severe level logged [default: info]
+    #[arg(long = "log.level", value_name = "LEVEL")]
+    log_level: Option<LevelArg>,
+    /// How a log line looks; auto: fields for journald when systemd started us, else text
+    /// [default: auto]
+    #[arg(long = "log.format", value_name = "FORMAT")]
+    log_format: Option<FormatArg>,
+    /// Messages of the eBPF programs themselves [default: off]
+    #[arg(long = "log.bpf", value_name = "LEVEL")]
+    log_bpf: Option<BpfArg>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// Print the snapshot as JSON, as /api/v1/snapshot does
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print one line and exit 0, 1, 2 or 3 as a monitoring plugin does
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) nagios: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What every command that looks at the kernel takes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Settings {
+    /// The configuration file (TOML); `mount-observer print config` shows all it can say
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How path system calls are observed; off: nothing outside FUSE costs anything
+    /// [default: auto]
+    #[arg(long = "probes.statx", value_name = "MODE")]
+    statx: Option<StatxArg>,
+}
+
+macro_rules! value {
+    ($(#[$doc:meta])* $arg:ident => $target:ident { $($(#[$variant_doc:meta])* $variant:ident),+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, ValueEnum)]
+        pub(crate) enum $arg { $($(#[$variant_doc])* $variant),+ }
+        impl From<$arg> for $target {
+            fn from(value: $arg) -> Self {
+                match value { $($arg::$variant => Self::$variant),+ }
+            }
+        }
+    };
+}
+
+value!(LevelArg => LogLevel { Error, Warn, Info, Debug, Trace });
+value!(FormatArg => LogFormat { Auto, Text, Json });
+value!(BpfArg => BpfLogLevel { Off, Warn, Debug });
+value!(StatxArg => StatxMode {
+    /// full where fentry or kprobes carry it, errors elsewhere
+    Auto,
+    /// errno and latency of every call
+    Full,
+    /// connection-class failures only
+    Errors,
+    /// not at all
+    Off
+});
+
+impl Settings {
+    /// Flags win over the file.
+    pub(crate) fn apply(&self, config: &mut Config) {
+        if let Some(statx) = self.statx {
+            config.probes.statx = statx.into();
+        }
+    }
+}
+
+impl RunArgs {
+    /// Flags win over the file.
+    pub(crate) fn apply(&self, config: &mut Config) {
+        self.settings.apply(config);
+        if let Some(address) = &self.listen_address {
+            config.web.listen_address.clone_from(address);
+        }
+        if let Some(level) = self.log_level {
+            config.log.level = level.into();
+        }
+        if let Some(format) = self.log_format {
+            config.log.format = format.into();
+        }
+        if let Some(level) = self.log_bpf {
+            config.log.bpf = level.into();
+        }
+    }
+}
+
+/// Whether standard output takes colours (<https://no-color.org>).
+pub(crate) fn is_coloured() -> bool {
+    let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !is_refused && std::io::stdout().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_overrides_the_file() {
+        let cli = Cli::parse_from([
+            "mount-observer",
+            "run",
+            "--web.listen-address=:1",
+            "--log.level=trace",
+            "--log.format=json",
+            "--log.bpf=debug",
+            "--probes.statx=off",
+        ]);
+        let Command::Run(args) = cli.command else {
+            panic!("not run");
+        };
+        let mut config = Config::default();
+        args.apply(&mut config);
+        let mut expected = Config::default();
+        expected.web.listen_address = ":1".to_owned();
+        expected.log.level = LogLevel::Trace;
+        expected.log.format = LogFormat::Json;
+        expected.log.bpf = BpfLogLevel::Debug;
+        expected.probes.statx = StatxMode::Off;
+        assert_eq!(config, expected);
+    }
+}

@@ -1,0 +1,151 @@
+//! `check`: gathers the facts, and loads and attaches everything for a moment, because what a kernel
+//! really allows only shows when it is tried.
+
+use super::{
+    facts,
+    kernel::{Kernel, Options},
+    run,
+};
+use crate::{
+    config::Config,
+    plan::{KernelFacts, Lockdown, Purpose, plan},
+    render::check::{CheckReport, Need, ProbeReport},
+};
+
+/// Numbers of `include/uapi/linux/capability.h`.
+const CAP_DAC_READ_SEARCH: u32 = 2;
+const CAP_SYS_PTRACE: u32 = 19;
+const CAP_SYSLOG: u32 = 34;
+
+const RUN_AS_ROOT: &str =
+    "run as root, or grant it (systemd: AmbientCapabilities=; a binary: setcap)";
+
+/// Looks at everything.
+pub fn check(config: &Config) -> CheckReport {
+    let facts = facts::gather();
+    let plan = plan(&facts, Purpose::Watch(config.probes.statx));
+    let options: Options = run::options(config);
+    let (probes, failure) = match Kernel::load(&plan, &facts, &options) {
+        Ok(kernel) => (kernel.probes.iter().map(ProbeReport::from).collect(), None),
+        Err(error) => (untried(&plan), Some(run::chain(&error))),
+    };
+    CheckReport {
+        kernel: facts.release.clone(),
+        facts: described(&facts),
+        needs: needs(&facts),
+        statx: format!("{:?}", plan.statx).to_lowercase(),
+        statx_reason: plan.statx_reason.to_owned(),
+        probes,
+        failure,
+    }
+}
+
+/// The plan as it stands when nothing could be loaded.
+fn untried(plan: &crate::plan::AttachPlan) -> Vec<ProbeReport> {
+    let report = |planned: &crate::plan::PlannedProbe| ProbeReport {
+        probe: planned.probe.name(),
+        kind: None,
+        is_wanted: planned.is_wanted,
+        reason: match planned.candidates.first() {
+            Some(candidate) => format!("planned as {}, not tried", candidate.mechanism.name()),
+            None if planned.is_wanted => planned
+                .refused
+                .iter()
+                .map(|(mechanism, reason)| format!("{}: {reason}", mechanism.name()))
+                .collect::<Vec<_>>()
+                .join("; "),
+            None => "not asked for".to_owned(),
+        },
+    };
+    plan.probes.iter().map(report).collect()
+}
+
+fn described(facts: &KernelFacts) -> Vec<(String, String)> {
+    let yes_no = |is_there| if is_there { "yes" } else { "no" }.to_owned();
+    let lockdown = match facts.lockdown {
+        Lockdown::None => "none",
+        Lockdown::Integrity => "integrity",
+        Lockdown::Confidentiality => "confidentiality",
+    };
+    let fuse: Vec<&str> = ["fuse_request_send", "fuse_request_end"]
+        .into_iter()
+        .filter(|&name| facts.tracepoints.contains(name))
+        .collect();
+    let or_none = |list: &[&str]| {
+        if list.is_empty() {
+            "none".to_owned()
+        } else {
+            list.join(", ")
+        }
+    };
+    let iterators: Vec<&str> = ["task", "task_file"]
+        .into_iter()
+        .filter(|&name| facts.iterators.contains(name))
+        .collect();
+    vec![
+        ("type information (BTF)".to_owned(), yes_no(facts.has_btf)),
+        ("lockdown".to_owned(), lockdown.to_owned()),
+        ("FUSE tracepoints".to_owned(), or_none(&fuse)),
+        ("iterators".to_owned(), or_none(&iterators)),
+    ]
+}
+
+fn needs(facts: &KernelFacts) -> Vec<Need> {
+    let missing = facts.missing_capabilities();
+    let need = |name, purpose, is_met, remedy| Need {
+        name,
+        purpose,
+        is_met,
+        remedy,
+    };
+    let capability =
+        |name, number, purpose| need(name, purpose, facts.has_capability(number), RUN_AS_ROOT);
+    vec![
+        need(
+            "CAP_BPF",
+            "load eBPF programs and maps",
+            !missing.contains(&"CAP_BPF"),
+            RUN_AS_ROOT,
+        ),
+        need(
+            "CAP_PERFMON",
+            "attach them to tracepoints",
+            !missing.contains(&"CAP_PERFMON"),
+            RUN_AS_ROOT,
+        ),
+        capability(
+            "CAP_SYS_PTRACE",
+            CAP_SYS_PTRACE,
+            "read other processes' links: mount namespaces, working directories",
+        ),
+        capability(
+            "CAP_DAC_READ_SEARCH",
+            CAP_DAC_READ_SEARCH,
+            "read tracefs and fusectl, which only root may",
+        ),
+        need(
+            "CAP_SYSLOG",
+            "kernel addresses: the functions in which tasks wait",
+            facts.has_symbols || facts.has_capability(CAP_SYSLOG),
+            RUN_AS_ROOT,
+        ),
+        need(
+            "kernel symbols",
+            "tell tasks that wait for a filesystem from others",
+            facts.has_symbols,
+            "sysctl kernel.kptr_restrict=1, or 0, and CAP_SYSLOG",
+        ),
+        need(
+            "tracefs",
+            "describe tracepoints",
+            facts.has_tracefs,
+            "mount -t tracefs tracefs /sys/kernel/tracing",
+        ),
+        need(
+            "fusectl",
+            "cross-check how many requests each FUSE connection waits for",
+            facts.fusectl.is_some(),
+            "mount -t fusectl fusectl /sys/fs/fuse/connections",
+        ),
+    ]
+}

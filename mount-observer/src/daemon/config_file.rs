@@ -1,0 +1,100 @@
+//! Where the configuration comes from: a file, and flags that win over it.
+
+use std::{fmt, fs, io, path::PathBuf};
+
+use crate::config::{Config, ConfigError};
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigFileError {
+    /// The file could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is wrong.
+    #[error("{} is not a valid configuration:\n{problems}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong; shown whole, because it has several lines.
+        problems: ConfigError,
+    },
+    /// A flag is wrong.
+    #[error("the command line is not valid: {0}")]
+    Flags(ConfigError),
+}
+
+/// Reads the configuration, at start and again on SIGHUP.
+pub struct ConfigSource {
+    path: Option<PathBuf>,
+    flags: Box<dyn Fn(&mut Config) + Send + Sync>,
+}
+
+impl fmt::Debug for ConfigSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigSource")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConfigSource {
+    /// `flags` puts the command line over what the file says.
+    pub fn new(path: Option<PathBuf>, flags: impl Fn(&mut Config) + Send + Sync + 'static) -> Self {
+        Self {
+            path,
+            flags: Box::new(flags),
+        }
+    }
+
+    /// Reads the file, if there is one, and applies the flags.
+    pub fn read(&self) -> Result<Config, ConfigFileError> {
+        let mut config = match &self.path {
+            None => Config::default(),
+            Some(path) => {
+                let text = fs::read_to_string(path).map_err(|source| ConfigFileError::Read {
+                    path: path.clone(),
+                    source,
+                })?;
+                Config::parse(&text).map_err(|problems| ConfigFileError::Invalid {
+                    path: path.clone(),
+                    problems,
+                })?
+            }
+        };
+        (self.flags)(&mut config);
+        config.validate(&|_| None).map_err(ConfigFileError::Flags)?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_file_or_the_command_line() {
+        let missing = ConfigSource::new(Some("/proc/self/nonexistent.toml".into()), |_| {});
+        assert_eq!(
+            missing.read().unwrap_err().to_string(),
+            "cannot read /proc/self/nonexistent.toml"
+        );
+        let invalid = ConfigSource::new(Some("/proc/self/status".into()), |_| {});
+        let said = invalid.read().unwrap_err().to_string();
+        assert!(
+            said.starts_with("/proc/self/status is not a valid configuration:\nline 1: "),
+            "{said}"
+        );
+        let flags = ConfigSource::new(None, |config| config.web.listen_address = "x".to_owned());
+        let said = flags.read().unwrap_err().to_string();
+        assert!(
+            said.starts_with("the command line is not valid: web.listen_address"),
+            "{said}"
+        );
+    }
+}

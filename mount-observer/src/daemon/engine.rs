@@ -1,0 +1,213 @@
+//! Feeds the observer, and carries out what it asks for where that takes microseconds. What takes
+//! longer is collected as [`Wanted`] for the caller, who knows how to wait.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use super::{clock, links, log, maps::Maps, maps::MapsError, scan::ConnectionChecker};
+use crate::{
+    config::Config,
+    input::{ConnectionCheck, Effect, Input, KernelHealth, ProbeHealth},
+    observer::Observer,
+    scope::ScopeError,
+    snapshot::Snapshot,
+    superblock::Dev,
+};
+
+/// Decisions in a row that answer each other before the rest waits for the next regular one.
+const ROUNDS_MAX: usize = 4;
+
+/// What the observer asked for and the engine cannot do in passing.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// The `holders` iterator, soon.
+    pub holders: bool,
+    /// Both iterators, tasks in full, at once.
+    pub suspicion: bool,
+    /// Connections whose server is exiting: address and device.
+    pub exits: Vec<(u64, Dev)>,
+    /// Mount namespaces whose table is to be read now.
+    pub tables: BTreeSet<u32>,
+}
+
+/// The observer with the parts of the kernel side that answer at once.
+#[derive(Debug)]
+pub struct Engine {
+    observer: Observer,
+    maps: Maps,
+    checker: Option<ConnectionChecker>,
+    probes: Vec<ProbeHealth>,
+    pending: VecDeque<Input>,
+    is_tick_wanted: bool,
+    is_snapshot_new: bool,
+    wanted: Wanted,
+}
+
+impl Engine {
+    /// Brings them together.
+    pub fn new(
+        observer: Observer,
+        maps: Maps,
+        checker: Option<ConnectionChecker>,
+        probes: Vec<ProbeHealth>,
+    ) -> Self {
+        Self {
+            observer,
+            maps,
+            checker,
+            probes,
+            pending: VecDeque::new(),
+            is_tick_wanted: false,
+            is_snapshot_new: false,
+            wanted: Wanted::default(),
+        }
+    }
+
+    /// Takes inputs in their order, and everything that follows from them.
+    pub fn feed(&mut self, inputs: impl IntoIterator<Item = Input>) {
+        self.pending.extend(inputs);
+        self.settle();
+    }
+
+    /// Reads the counters, the requests in flight and the losses, then decides.
+    pub fn tick(&mut self) {
+        let (totals, in_flight) = (self.maps.totals(), self.maps.in_flight());
+        let inputs = [
+            totals.map(Input::Totals),
+            in_flight.map(Input::InFlight),
+            self.health().map(Input::Health),
+        ];
+        for input in inputs {
+            match input {
+                Ok(input) => self.pending.push_back(input),
+                Err(error) => failed("read a map", &error),
+            }
+        }
+        self.pending.push_back(Input::Tick);
+        self.is_snapshot_new = true;
+        self.settle();
+    }
+
+    /// Asks for the state of one connection and takes the answer; `None` when it cannot be asked.
+    pub fn check(&mut self, connection_ptr: u64, dev: Dev) -> Option<ConnectionCheck> {
+        let answer = self.ask(connection_ptr, dev)?;
+        self.feed([Input::Connection(answer)]);
+        Some(answer)
+    }
+
+    /// What was asked for since the last call.
+    pub fn take_wanted(&mut self) -> Wanted {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// The snapshot, if there was a decision since the last call.
+    pub fn take_snapshot(&mut self) -> Option<Arc<Snapshot>> {
+        std::mem::take(&mut self.is_snapshot_new).then(|| self.observer.snapshot())
+    }
+
+    /// What is known now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.observer.snapshot()
+    }
+
+    /// Goes on with other thresholds and another scope.
+    pub fn reconfigure(&mut self, config: &Config) -> Result<(), ScopeError> {
+        let effects = self.observer.reconfigure(config)?;
+        note(
+            "set the slow threshold",
+            self.maps.set_slow_ns(slow_ns(config)),
+        );
+        for effect in effects {
+            self.carry_out(effect);
+        }
+        self.settle();
+        Ok(())
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            while let Some(input) = self.pending.pop_front() {
+                for effect in self.observer.step(clock::now(), input) {
+                    self.carry_out(effect);
+                }
+            }
+            if !std::mem::take(&mut self.is_tick_wanted) {
+                return;
+            }
+            self.is_snapshot_new = true;
+            self.pending.push_back(Input::Tick);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Transition(transition) => log::transition(&transition),
+            Effect::ScanSuspicion => self.wanted.suspicion = true,
+            Effect::ScanHolders => self.wanted.holders = true,
+            Effect::FollowExit(connections) => self.wanted.exits.extend(connections),
+            Effect::ReadMountinfo(namespaces) => self.wanted.tables.extend(namespaces),
+            Effect::TickNow => self.is_tick_wanted = true,
+            Effect::ReadLinks { tid, dfd } => {
+                self.pending.push_back(Input::Links(links::read(tid, dfd)));
+            }
+            Effect::CheckConnections(connections) => {
+                for (connection_ptr, dev) in connections {
+                    let answer = self.ask(connection_ptr, dev).map(Input::Connection);
+                    self.pending.extend(answer);
+                }
+            }
+            Effect::ForgetRequests(requests) => {
+                self.maps.forget_requests(&requests);
+            }
+            Effect::WatchServers(processes) => {
+                note("watch a server", self.maps.watch_servers(&processes));
+            }
+            Effect::WatchSuperblocks(devs) => {
+                note("watch a superblock", self.maps.watch_superblocks(&devs));
+            }
+            Effect::WatchMountPoints(mount_points) => {
+                note(
+                    "watch a mount point",
+                    self.maps.watch_mount_points(&mount_points),
+                );
+            }
+        }
+    }
+
+    fn ask(&self, connection_ptr: u64, dev: Dev) -> Option<ConnectionCheck> {
+        match self.checker.as_ref()?.check(connection_ptr, dev) {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                failed("check a connection", &error);
+                None
+            }
+        }
+    }
+
+    fn health(&self) -> Result<KernelHealth, MapsError> {
+        Ok(KernelHealth {
+            counters: self.maps.counters()?,
+            maps: self.maps.fill_levels(),
+            probes: self.probes.clone(),
+        })
+    }
+}
+
+/// Operations that take at least this long are counted as slow and leave a record.
+pub fn slow_ns(config: &Config) -> u64 {
+    u64::try_from(config.detect.slow_p99.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn note(what: &'static str, result: Result<(), MapsError>) {
+    if let Err(error) = result {
+        failed(what, &error);
+    }
+}
+
+/// The observer shows what it could not see by itself; the log says why.
+fn failed(what: &'static str, error: &dyn std::error::Error) {
+    let cause = error.source().map(ToString::to_string);
+    tracing::warn!(%error, cause, "cannot {what}");
+}

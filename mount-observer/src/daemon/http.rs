@@ -1,0 +1,256 @@
+//! The HTTP side: renders what the loop published, on a thread of its own, so that neither a slow
+//! client nor a large scrape can hold up the loop.
+
+mod collector;
+mod listener;
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use prometheus::{Registry, TextEncoder};
+use tokio::sync::watch;
+
+use self::{collector::SnapshotCollector, listener::BoundedListener};
+use crate::{
+    daemon::{clock, process},
+    render::metrics::SelfReport,
+    snapshot::Snapshot,
+    time::Wall,
+};
+
+/// Without progress of the loop for this long, the observer is not healthy.
+const HEARTBEAT_AGE_MAX_NS: u64 = 10_000_000_000;
+
+/// Why there is no HTTP listener.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {address}: {remedy}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What to do about it.
+        remedy: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// No thread or no runtime.
+    #[error("cannot start the HTTP thread")]
+    Start(#[source] io::Error),
+}
+
+/// What the loop shows to HTTP. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    snapshot: watch::Receiver<Option<Arc<Snapshot>>>,
+    superblocks_max: watch::Receiver<usize>,
+    heartbeats: Arc<Heartbeats>,
+    log_dropped: Arc<AtomicU64>,
+}
+
+/// When each loop last made progress, ns since the epoch; 0 before the first time.
+#[derive(Debug, Default)]
+pub struct Heartbeats {
+    /// The loop that observes.
+    pub observe: AtomicU64,
+    /// The thread that waits for changes of the mount table.
+    pub mountinfo: AtomicU64,
+    /// The last drain of the ring buffer.
+    pub ring: AtomicU64,
+}
+
+impl Heartbeats {
+    /// Notes progress.
+    pub fn beat(of: &AtomicU64, at: Wall) {
+        of.store(at.0, Ordering::Relaxed);
+    }
+
+    fn all(&self) -> Vec<(&'static str, Wall)> {
+        [
+            ("observe", &self.observe),
+            ("mountinfo", &self.mountinfo),
+            ("ring", &self.ring),
+        ]
+        .map(|(name, at)| (name, Wall(at.load(Ordering::Relaxed))))
+        .into()
+    }
+}
+
+impl Shared {
+    /// Connects the loop's channels to the handlers.
+    pub fn new(
+        snapshot: watch::Receiver<Option<Arc<Snapshot>>>,
+        superblocks_max: watch::Receiver<usize>,
+        heartbeats: Arc<Heartbeats>,
+        log_dropped: Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            snapshot,
+            superblocks_max,
+            heartbeats,
+            log_dropped,
+        }
+    }
+
+    fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.snapshot.borrow().clone()
+    }
+
+    fn superblocks_max(&self) -> usize {
+        *self.superblocks_max.borrow()
+    }
+
+    fn is_alive(&self, now: Wall) -> bool {
+        let last = self.heartbeats.observe.load(Ordering::Relaxed);
+        now.0.saturating_sub(last) < HEARTBEAT_AGE_MAX_NS
+    }
+
+    fn report(&self) -> SelfReport {
+        SelfReport {
+            version: env!("CARGO_PKG_VERSION"),
+            heartbeats: self.heartbeats.all(),
+            dropped: vec![("log_full", self.log_dropped.load(Ordering::Relaxed))],
+            process: process::read().ok(),
+        }
+    }
+}
+
+/// Takes the address; serving begins with [`serve`]. Apart, so that a taken port is noticed before
+/// anything is attached.
+pub fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|source| HttpError::Bind {
+        address,
+        remedy: remedy(source.kind()),
+        source,
+    })
+}
+
+fn remedy(kind: io::ErrorKind) -> &'static str {
+    if kind == io::ErrorKind::AddrInUse {
+        "another process listens there (`ss -ltnp` names it); stop it, or choose another port with --web.listen-address"
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        "this host does not have that address; choose another with --web.listen-address"
+    } else if kind == io::ErrorKind::PermissionDenied {
+        "ports below 1024 need CAP_NET_BIND_SERVICE; choose another with --web.listen-address"
+    } else {
+        "choose another address with --web.listen-address"
+    }
+}
+
+/// Serves on a thread of its own until the process ends.
+pub fn serve(listener: TcpListener, shared: Shared) -> Result<(), HttpError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(HttpError::Start)?;
+    let serve = move || {
+        let served = runtime.block_on(async {
+            let listener = BoundedListener::new(tokio::net::TcpListener::from_std(listener)?);
+            axum::serve(listener, router(shared)).await
+        });
+        if let Err(error) = served {
+            tracing::error!(%error, "HTTP ended");
+        }
+    };
+    thread::Builder::new()
+        .name("http".to_owned())
+        .spawn(serve)
+        .map(drop)
+        .map_err(HttpError::Start)
+}
+
+fn router(shared: Shared) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/metrics", get(metrics))
+        .route("/-/healthy", get(healthy))
+        .route("/-/ready", get(ready))
+        .route("/api/v1/snapshot", get(snapshot))
+        .with_state(shared)
+}
+
+async fn index() -> Html<&'static str> {
+    Html(concat!(
+        "<!doctype html><title>mount-observer</title><h1>mount-observer ",
+        env!("CARGO_PKG_VERSION"),
+        "</h1><ul>\
+         <li><a href=\"/metrics\">/metrics</a> Prometheus metrics\
+         <li><a href=\"/api/v1/snapshot\">/api/v1/snapshot</a> everything known, as JSON\
+         <li><a href=\"/-/healthy\">/-/healthy</a> the observer's loop makes progress\
+         <li><a href=\"/-/ready\">/-/ready</a> the first look at all mounts is done\
+         </ul>\n"
+    ))
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    let Some(snapshot) = shared.snapshot() else {
+        return not_yet();
+    };
+    let collector = SnapshotCollector::new(snapshot, shared.superblocks_max(), shared.report());
+    let registry = Registry::new();
+    let encoded = registry
+        .register(Box::new(collector))
+        .and_then(|()| TextEncoder::new().encode_to_string(&registry.gather()));
+    match encoded {
+        Ok(text) => {
+            let kind = [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)];
+            (kind, text).into_response()
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot encode the metrics");
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
+        }
+    }
+}
+
+async fn snapshot(State(shared): State<Shared>) -> Response {
+    match shared.snapshot() {
+        Some(snapshot) => Json(&*snapshot).into_response(),
+        None => not_yet(),
+    }
+}
+
+async fn healthy(State(shared): State<Shared>) -> Response {
+    if shared.is_alive(clock::now().wall) {
+        "healthy\n".into_response()
+    } else {
+        let why = "the observer's loop makes no progress\n";
+        (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+    }
+}
+
+async fn ready(State(shared): State<Shared>) -> Response {
+    if shared.snapshot().is_some() {
+        "ready\n".into_response()
+    } else {
+        not_yet()
+    }
+}
+
+fn not_yet() -> Response {
+    let why = "the first look at all mounts is not done yet\n";
+    (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+}
+
+#[cfg(test)]
+mod tests;

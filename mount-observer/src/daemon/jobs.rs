@@ -1,0 +1,333 @@
+//! What may take long, each on a thread of its own and never twice at a time: its state moves to
+//! the thread and comes back with the answer.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use mount_observer_common::ScanMode;
+use tokio::task::{JoinError, JoinSet};
+
+use super::{
+    clock,
+    config_file::ConfigSource,
+    engine::Wanted,
+    fusectl,
+    namespaces::{self, Namespaces},
+    scan::{ScanError, Scanner},
+    schedule::Schedule,
+};
+use crate::{
+    config::Config,
+    input::{Input, Scan},
+    time::Mono,
+};
+
+/// What the loop makes of a job's end.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The observer should know.
+    Inputs(Vec<Input>),
+    /// The configuration was read again.
+    Config(Box<Config>),
+    /// It is in the log.
+    Nothing,
+}
+
+/// A job's end.
+#[derive(Debug)]
+enum Done {
+    Scans(Scanner, Vec<(Look, Duration, Result<Scan, ScanError>)>),
+    Namespaces(Namespaces, Duration, std::io::Result<Vec<Input>>),
+    Waiting(Duration, Option<Input>),
+    Tables(Vec<Input>),
+    Config(Option<Box<Config>>),
+}
+
+/// What an iterator can look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    Holders,
+    TasksLight,
+    TasksFull,
+}
+
+/// The jobs and when they are due.
+#[derive(Debug)]
+pub struct Jobs {
+    running: JoinSet<Done>,
+    /// `None` while it is away on a scan; likewise below.
+    scanner: Option<Scanner>,
+    namespaces: Option<Namespaces>,
+    representatives: BTreeMap<u32, u32>,
+    tables_wanted: BTreeSet<u32>,
+    are_tables_away: bool,
+    fusectl: Option<Vec<u8>>,
+    is_waiting_away: bool,
+    is_config_away: bool,
+    schedules: Schedules,
+}
+
+#[derive(Debug)]
+struct Schedules {
+    holders: Schedule,
+    tasks_light: Schedule,
+    tasks_full: Schedule,
+    namespaces: Schedule,
+    waiting: Schedule,
+}
+
+impl Schedules {
+    /// At most 1 % of the time for each iterator, and a third of that for reading procfs and fusectl.
+    const fn new() -> Self {
+        const SECOND: Duration = Duration::from_secs(1);
+        Self {
+            holders: Schedule::new(Duration::from_mins(1), 100, SECOND),
+            tasks_light: Schedule::new(Duration::from_millis(500), 100, SECOND),
+            tasks_full: Schedule::new(Duration::from_mins(1), 100, SECOND),
+            namespaces: Schedule::new(Duration::from_secs(2), 300, Duration::from_secs(2)),
+            waiting: Schedule::new(Duration::from_secs(5), 300, SECOND),
+        }
+    }
+
+    fn of(&mut self, look: Look) -> &mut Schedule {
+        match look {
+            Look::Holders => &mut self.holders,
+            Look::TasksLight => &mut self.tasks_light,
+            Look::TasksFull => &mut self.tasks_full,
+        }
+    }
+}
+
+impl Jobs {
+    /// Nothing runs yet, and every look is due.
+    pub fn new(scanner: Scanner, namespaces: Namespaces, fusectl: Option<Vec<u8>>) -> Self {
+        Self {
+            running: JoinSet::new(),
+            scanner: Some(scanner),
+            namespaces: Some(namespaces),
+            representatives: BTreeMap::new(),
+            tables_wanted: BTreeSet::new(),
+            are_tables_away: false,
+            fusectl,
+            is_waiting_away: false,
+            is_config_away: false,
+            schedules: Schedules::new(),
+        }
+    }
+
+    /// Every look, one after the other, on this thread: for the start, before anybody waits for us.
+    pub fn look_at_everything(&mut self) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        if let Some(namespaces) = self.namespaces.take() {
+            inputs.extend(self.end(scan_namespaces(namespaces)));
+        }
+        if let Some(scanner) = self.scanner.take() {
+            let looks = vec![Look::Holders, Look::TasksFull];
+            inputs.extend(self.end(scan(scanner, looks)));
+        }
+        if let Some(fusectl) = self.fusectl.clone() {
+            inputs.extend(self.end(read_waiting(&fusectl)));
+        }
+        inputs
+    }
+
+    /// Notes what the observer asked for.
+    pub fn want(&mut self, now: Mono, wanted: &Wanted) {
+        if wanted.holders {
+            self.schedules.holders.want(now);
+        }
+        if wanted.suspicion {
+            self.schedules.holders.want_urgently();
+            self.schedules.tasks_full.want_urgently();
+        }
+        self.tables_wanted.extend(&wanted.tables);
+    }
+
+    /// Reads the configuration again, unless that is being done.
+    pub fn reload(&mut self, source: Arc<ConfigSource>) {
+        if std::mem::replace(&mut self.is_config_away, true) {
+            return;
+        }
+        self.running.spawn_blocking(move || {
+            Done::Config(match source.read() {
+                Ok(config) => Some(Box::new(config)),
+                Err(error) => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::error!(%error, cause, "the old configuration stays in force");
+                    None
+                }
+            })
+        });
+    }
+
+    /// Starts what is due and not away.
+    pub fn start_due(&mut self, now: Mono, own_namespace: u32) {
+        let looks = self.looks_due(now);
+        if !looks.is_empty()
+            && let Some(scanner) = self.scanner.take()
+        {
+            for &look in &looks {
+                self.schedules.of(look).begin(now);
+            }
+            self.running.spawn_blocking(move || scan(scanner, looks));
+        }
+        if self.schedules.namespaces.is_due(now)
+            && let Some(namespaces) = self.namespaces.take()
+        {
+            self.schedules.namespaces.begin(now);
+            self.running
+                .spawn_blocking(move || scan_namespaces(namespaces));
+        }
+        if self.schedules.waiting.is_due(now)
+            && !self.is_waiting_away
+            && let Some(fusectl) = self.fusectl.clone()
+        {
+            self.schedules.waiting.begin(now);
+            self.is_waiting_away = true;
+            self.running.spawn_blocking(move || read_waiting(&fusectl));
+        }
+        if !self.tables_wanted.is_empty() && !self.are_tables_away {
+            self.are_tables_away = true;
+            let wanted: Vec<u32> = std::mem::take(&mut self.tables_wanted)
+                .into_iter()
+                .collect();
+            let representatives = self.representatives.clone();
+            self.running.spawn_blocking(move || {
+                Done::Tables(namespaces::read_now(
+                    &wanted,
+                    own_namespace,
+                    &representatives,
+                ))
+            });
+        }
+    }
+
+    /// A full look at the tasks includes the light one.
+    fn looks_due(&mut self, now: Mono) -> Vec<Look> {
+        let mut looks = Vec::new();
+        if self.scanner.is_none() {
+            return looks;
+        }
+        if self.schedules.holders.is_due(now) {
+            looks.push(Look::Holders);
+        }
+        if self.schedules.tasks_full.is_due(now) {
+            looks.push(Look::TasksFull);
+        } else if self.schedules.tasks_light.is_due(now) {
+            looks.push(Look::TasksLight);
+        }
+        looks
+    }
+
+    /// The end of a job; `None` while none runs.
+    pub async fn next(&mut self) -> Option<Result<Outcome, JoinError>> {
+        let done = match self.running.join_next().await? {
+            Ok(done) => done,
+            Err(error) => return Some(Err(error)),
+        };
+        if let Done::Config(config) = done {
+            self.is_config_away = false;
+            return Some(Ok(config.map_or(Outcome::Nothing, Outcome::Config)));
+        }
+        Some(Ok(Outcome::Inputs(self.end(done))))
+    }
+
+    /// Takes back what was away, and hands on what was learnt.
+    fn end(&mut self, done: Done) -> Vec<Input> {
+        let now = clock::now().mono;
+        match done {
+            Done::Scans(scanner, scans) => {
+                self.scanner = Some(scanner);
+                scans
+                    .into_iter()
+                    .map(|scan| self.end_of_look(now, scan))
+                    .collect()
+            }
+            Done::Namespaces(namespaces, cost, inputs) => {
+                self.schedules.namespaces.end(now, cost);
+                self.representatives = namespaces.representatives();
+                self.namespaces = Some(namespaces);
+                inputs.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "cannot look for mount namespaces");
+                    Vec::new()
+                })
+            }
+            Done::Waiting(cost, input) => {
+                self.schedules.waiting.end(now, cost);
+                self.is_waiting_away = false;
+                input.into_iter().collect()
+            }
+            Done::Tables(inputs) => {
+                self.are_tables_away = false;
+                inputs
+            }
+            Done::Config(_) => Vec::new(),
+        }
+    }
+
+    /// A look that failed is one that proves nothing: an incomplete scan without rows.
+    fn end_of_look(
+        &mut self,
+        now: Mono,
+        (look, cost, scan): (Look, Duration, Result<Scan, ScanError>),
+    ) -> Input {
+        self.schedules.of(look).end(now, cost);
+        if look == Look::TasksFull {
+            self.schedules.tasks_light.end(now, Duration::ZERO);
+        }
+        let scan = scan.unwrap_or_else(|error| {
+            tracing::debug!(%error, ?look, "a scan failed");
+            Scan::default()
+        });
+        tracing::trace!(?look, ?cost, bytes = scan.bytes.len(), "scanned");
+        match look {
+            Look::Holders => Input::Holders(scan),
+            Look::TasksLight | Look::TasksFull => Input::Tasks {
+                scan,
+                is_full: look == Look::TasksFull,
+            },
+        }
+    }
+}
+
+fn scan(mut scanner: Scanner, looks: Vec<Look>) -> Done {
+    let scans = looks
+        .into_iter()
+        .map(|look| {
+            let (cost, scan) = timed(|| match look {
+                Look::Holders => scanner.holders(),
+                Look::TasksLight => scanner.tasks(ScanMode::Light),
+                Look::TasksFull => scanner.tasks(ScanMode::Full),
+            });
+            (look, cost, scan)
+        })
+        .collect();
+    Done::Scans(scanner, scans)
+}
+
+fn scan_namespaces(mut namespaces: Namespaces) -> Done {
+    let (cost, inputs) = timed(|| namespaces.scan());
+    Done::Namespaces(namespaces, cost, inputs)
+}
+
+fn read_waiting(fusectl: &[u8]) -> Done {
+    let (cost, waiting) = timed(|| fusectl::waiting(fusectl));
+    let input = match waiting {
+        Ok(waiting) => Some(Input::Waiting(waiting)),
+        Err(error) => {
+            tracing::debug!(%error, "cannot read fusectl");
+            None
+        }
+    };
+    Done::Waiting(cost, input)
+}
+
+/// The processor time it took: on a busy host a look takes longer, but costs no more.
+fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+    let begun = clock::thread_cpu();
+    let result = work();
+    (clock::thread_cpu().since(begun), result)
+}

@@ -1,0 +1,60 @@
+//! `status`: one look at every mount without a daemon. Only iterators are loaded, nothing is
+//! attached, and two looks a moment apart tell what stands still from what moves.
+
+use std::{sync::Arc, time::Duration};
+
+use rustix::event::{Timespec, poll};
+
+use super::{
+    engine::Engine,
+    facts,
+    jobs::Jobs,
+    kernel::Kernel,
+    mountinfo,
+    namespaces::{self, Namespaces},
+    run::{self, RunError},
+};
+use crate::{
+    config::Config,
+    input::{Input, SelfInfo},
+    observer::Observer,
+    plan::{Purpose, plan},
+    snapshot::Snapshot,
+};
+
+/// Time between the two looks.
+const BETWEEN: Duration = Duration::from_millis(200);
+
+/// Looks.
+pub fn look(config: &Config) -> Result<Arc<Snapshot>, RunError> {
+    let facts = facts::gather();
+    let kernel = Kernel::load(&plan(&facts, Purpose::Look), &facts, &run::options(config))?;
+    let own_namespace = mountinfo::namespace_of("self")
+        .map_err(|error| RunError::System("read the own mount namespace", error))?;
+    let own_table =
+        mountinfo::read_own().map_err(|error| RunError::System("read the mount table", error))?;
+    let info = SelfInfo {
+        is_initial_pid_namespace: kernel.self_tgid == std::process::id(),
+        is_single_look: true,
+    };
+    let observer = Observer::new(config, info)?;
+    let mut engine = Engine::new(observer, kernel.maps, kernel.checker, kernel.probes);
+    engine.feed([
+        Input::WaitFunctions(kernel.wait_functions),
+        namespaces::own_table(own_namespace, own_table),
+    ]);
+    let mut jobs = Jobs::new(
+        kernel.scanner,
+        Namespaces::new(own_namespace),
+        facts.fusectl.clone(),
+    );
+    engine.feed(jobs.look_at_everything());
+    engine.tick();
+    if let Ok(pause) = Timespec::try_from(BETWEEN) {
+        // Cut short by a signal, the second look only comes sooner.
+        poll(&mut [], Some(&pause)).ok();
+    }
+    engine.feed(jobs.look_at_everything());
+    engine.tick();
+    Ok(engine.snapshot())
+}

@@ -1,0 +1,222 @@
+//! Mount namespaces other than the observer's: found by reading the link `/proc/PID/ns/mnt` of every
+//! process, never entered, and never held open (an open table keeps the namespace alive).
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    io,
+    os::fd::OwnedFd,
+};
+
+use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlink, readlinkat};
+
+use super::mountinfo;
+use crate::input::Input;
+
+/// Namespaces followed at a time; the rest are left out, and the count is logged.
+const NAMESPACES_MAX: usize = 4_096;
+
+/// What is known of the mount namespaces.
+#[derive(Debug)]
+pub struct Namespaces {
+    own: u32,
+    known: BTreeMap<u32, Known>,
+    left_out: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// The process its table is read from.
+    pid: u32,
+    /// Hash of the table last handed on.
+    table: u64,
+}
+
+impl Namespaces {
+    /// Knows only the own namespace.
+    pub fn new(own: u32) -> Self {
+        Self {
+            own,
+            known: BTreeMap::new(),
+            left_out: 0,
+        }
+    }
+
+    /// Looks at every process: one link each, and one table per namespace. Hands on the list of
+    /// namespaces, and the tables that differ from the last time.
+    pub fn scan(&mut self) -> io::Result<Vec<Input>> {
+        let found = self.find()?;
+        self.known
+            .retain(|namespace, _| found.contains_key(namespace));
+        for (&namespace, pids) in &found {
+            let known = self.known.entry(namespace).or_default();
+            if !pids.contains(&known.pid) {
+                known.pid = representative(pids);
+            }
+        }
+        let mut inputs = Vec::new();
+        for (&namespace, known) in &mut self.known {
+            let Some(bytes) = read(namespace, known.pid) else {
+                // The process is gone or moved on; another one is chosen at the next scan.
+                known.pid = 0;
+                continue;
+            };
+            let hash = hash(&bytes);
+            if hash != known.table {
+                known.table = hash;
+                inputs.push(table(namespace, bytes));
+            }
+        }
+        let all = self.known.keys().copied().chain([self.own]).collect();
+        inputs.push(Input::Namespaces(all));
+        Ok(inputs)
+    }
+
+    /// The process to read each namespace's table from.
+    pub fn representatives(&self) -> BTreeMap<u32, u32> {
+        self.known
+            .iter()
+            .map(|(&namespace, known)| (namespace, known.pid))
+            .collect()
+    }
+
+    /// Up to three processes of each namespace other than the own, lowest first.
+    fn find(&mut self) -> io::Result<BTreeMap<u32, Vec<u32>>> {
+        let proc = openat(
+            CWD,
+            "/proc",
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        let mut found: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        let mut left_out = 0;
+        let mut link = Vec::new();
+        for entry in Dir::read_from(&proc)? {
+            let entry = entry?;
+            let Some(pid) = entry
+                .file_name()
+                .to_str()
+                .ok()
+                .and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
+            let namespace = namespace_of(&proc, pid, &mut link);
+            let Some(namespace) = namespace.filter(|&namespace| namespace != self.own) else {
+                continue;
+            };
+            let room = found.len() < NAMESPACES_MAX;
+            match found.get_mut(&namespace) {
+                Some(pids) => pids.push(pid),
+                None if room => drop(found.insert(namespace, vec![pid])),
+                None => left_out += 1,
+            }
+        }
+        if left_out != self.left_out {
+            self.left_out = left_out;
+            tracing::warn!(
+                left_out,
+                max = NAMESPACES_MAX,
+                "too many mount namespaces: processes left out"
+            );
+        }
+        Ok(found)
+    }
+}
+
+/// Reads the tables of some namespaces now, the own among them.
+pub fn read_now(namespaces: &[u32], own: u32, representatives: &BTreeMap<u32, u32>) -> Vec<Input> {
+    let mut inputs = Vec::new();
+    for &namespace in namespaces {
+        if namespace == own {
+            inputs.extend(
+                mountinfo::read_own()
+                    .ok()
+                    .map(|bytes| own_table(own, bytes)),
+            );
+        } else if let Some(&pid) = representatives.get(&namespace) {
+            inputs.extend(read(namespace, pid).map(|bytes| table(namespace, bytes)));
+        }
+    }
+    inputs
+}
+
+/// The own table as an input.
+pub fn own_table(own: u32, bytes: Vec<u8>) -> Input {
+    Input::Mountinfo {
+        mnt_ns: own,
+        is_own: true,
+        bytes,
+    }
+}
+
+fn table(mnt_ns: u32, bytes: Vec<u8>) -> Input {
+    Input::Mountinfo {
+        mnt_ns,
+        is_own: false,
+        bytes,
+    }
+}
+
+/// The lowest process whose root is the namespace's: a chrooted one sees only part of the table.
+/// The link is read, not followed.
+fn representative(pids: &[u32]) -> u32 {
+    let sees_all = |pid: &&u32| {
+        readlink(format!("/proc/{pid}/root"), Vec::new()).is_ok_and(|root| root.as_bytes() == b"/")
+    };
+    pids.iter()
+        .find(sees_all)
+        .or(pids.first())
+        .copied()
+        .unwrap_or(0)
+}
+
+/// The table of a namespace; `None` when the process left it meanwhile.
+fn read(namespace: u32, pid: u32) -> Option<Vec<u8>> {
+    let bytes = fs::read(format!("/proc/{pid}/mountinfo")).ok()?;
+    let is_still_there = mountinfo::namespace_of(&pid.to_string()).ok() == Some(namespace);
+    (is_still_there && !bytes.is_empty()).then_some(bytes)
+}
+
+fn namespace_of(proc: &OwnedFd, pid: u32, link: &mut Vec<u8>) -> Option<u32> {
+    let path = format!("{pid}/ns/mnt");
+    let found = readlinkat(proc, path, std::mem::take(link)).ok()?;
+    let namespace = mountinfo::parse_namespace(found.as_bytes());
+    *link = found.into_bytes();
+    namespace
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_another_own_namespace_this_one_is_foreign_and_read_once() {
+        let here = mountinfo::namespace_of("self").unwrap();
+        let mut namespaces = Namespaces::new(1);
+        let tables = |inputs: Vec<Input>| -> Vec<u32> {
+            inputs
+                .into_iter()
+                .filter_map(|input| {
+                    let Input::Mountinfo { mnt_ns, .. } = input else {
+                        return None;
+                    };
+                    Some(mnt_ns)
+                })
+                .collect()
+        };
+        assert!(tables(namespaces.scan().unwrap()).contains(&here));
+        assert!(namespaces.representatives().contains_key(&here));
+        assert_eq!(
+            namespaces.known.get(&here).map(|known| known.table == 0),
+            Some(false)
+        );
+    }
+}

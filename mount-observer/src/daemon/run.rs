@@ -1,0 +1,328 @@
+//! The daemon: configuration, facts, plan, load and attach, listen, ready; then one loop that owns
+//! everything. What may take long runs on a thread of its own, at most one of each kind.
+
+mod exits;
+
+use std::{io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval, sleep_until},
+};
+
+use self::exits::Exits;
+use super::{
+    clock,
+    config_file::ConfigSource,
+    engine::{Engine, slow_ns},
+    facts, heap,
+    http::{self, Heartbeats, HttpError, Shared},
+    jobs::{Jobs, Outcome},
+    kernel::{Kernel, LoadError, Options},
+    log::LogGuard,
+    mountinfo,
+    namespaces::{self, Namespaces},
+    notify::ServiceManager,
+    ring::{BATCH_MAX, Ring},
+};
+use crate::{
+    config::{Config, listen_address},
+    errno::Errno,
+    input::{Input, SelfInfo},
+    observer::Observer,
+    plan::{KernelFacts, Purpose, plan},
+    scope::ScopeError,
+    snapshot::Snapshot,
+    time::Mono,
+};
+
+/// How often the ring is polled and the schedules are looked at.
+const BEAT: Duration = Duration::from_millis(100);
+/// How often the counters are read and everything is decided anew.
+const TICK: Duration = Duration::from_secs(1);
+/// Batches taken from the ring in one go; the rest waits for the next beat.
+const BATCHES_MAX: usize = 4;
+/// Threads for what may block: an iterator, the namespaces, fusectl, the tables.
+const BLOCKING_THREADS_MAX: usize = 6;
+/// Stack of each: nothing there recurses.
+const BLOCKING_STACK_BYTES: usize = 512 << 10;
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// HTTP.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The kernel side.
+    #[error(
+        "cannot start the kernel side (`mount-observer check` tells all that is missing, and the remedies)"
+    )]
+    Load(#[from] LoadError),
+    /// Something of the system the daemon cannot do without.
+    #[error("cannot {0}")]
+    System(&'static str, #[source] io::Error),
+    /// The thread that watches the mount table ended.
+    #[error("changes of the mount table are no longer seen")]
+    TableLost,
+    /// The configured scope.
+    #[error("bad scope")]
+    Scope(#[from] ScopeError),
+    /// A defect of ours: a job ended without an answer.
+    #[error("a background job failed")]
+    Job(#[source] tokio::task::JoinError),
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), RunError> {
+    let address = listen_address(&config.web.listen_address)
+        .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9967)));
+    let facts = facts::gather();
+    let plan = plan(&facts, Purpose::Watch(config.probes.statx));
+    let listener = http::bind(address)?;
+    let kernel = Kernel::load(&plan, &facts, &options(config))?;
+    for probe in &kernel.probes {
+        if probe.is_wanted && probe.kind.is_none() {
+            tracing::warn!(
+                probe = probe.probe,
+                reason = probe.reason,
+                "a probe is not attached"
+            );
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_stack_size(BLOCKING_STACK_BYTES)
+        .thread_name("blocking")
+        .build()
+        .map_err(|error| RunError::System("start the event loop", error))?;
+    let result = runtime.block_on(async {
+        let (daemon, shared, tables) = Daemon::start(config, source, kernel, &facts, log)?;
+        http::serve(listener, shared)?;
+        tracing::info!(%address, statx = ?plan.statx, "observing");
+        daemon.watch(tables).await
+    });
+    // A job that hangs in the kernel must not keep us: the process ends without it.
+    runtime.shutdown_background();
+    result
+}
+
+/// What the kernel side is told.
+pub(super) fn options(config: &Config) -> Options {
+    Options {
+        slow_ns: slow_ns(config),
+        recorded_errno: (0..192)
+            .map(Errno)
+            .filter(|errno| errno.is_connection_class())
+            .collect(),
+        ring_bytes: Some(config.probes.ring_bytes),
+    }
+}
+
+/// Everything the loop owns.
+struct Daemon {
+    engine: Engine,
+    ring: Ring,
+    jobs: Jobs,
+    exits: Exits,
+    source: Arc<ConfigSource>,
+    config: Config,
+    own_namespace: u32,
+    ticked: Mono,
+    heartbeats: Arc<Heartbeats>,
+    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    superblocks_max: watch::Sender<usize>,
+    service: ServiceManager,
+    /// Keeps the programs attached.
+    _attached: super::kernel::Attached,
+}
+
+impl Daemon {
+    /// Takes a first look at everything, so that the first snapshot is a complete one.
+    fn start(
+        config: &Config,
+        source: ConfigSource,
+        kernel: Kernel,
+        facts: &KernelFacts,
+        log: &LogGuard,
+    ) -> Result<(Self, Shared, mpsc::Receiver<Vec<u8>>), RunError> {
+        let own_namespace = mountinfo::namespace_of("self")
+            .map_err(|error| RunError::System("read the own mount namespace", error))?;
+        let info = SelfInfo {
+            is_initial_pid_namespace: kernel.self_tgid == std::process::id(),
+            is_single_look: false,
+        };
+        let observer = Observer::new(config, info)?;
+        let mut engine = Engine::new(observer, kernel.maps, kernel.checker, kernel.probes);
+        engine.feed([Input::WaitFunctions(kernel.wait_functions)]);
+
+        let (snapshots, seen) = watch::channel(None);
+        let (superblocks_max, limit) = watch::channel(config.metrics.max_superblocks);
+        let heartbeats = Arc::new(Heartbeats::default());
+        let shared = Shared::new(seen, limit, Arc::clone(&heartbeats), log.dropped());
+        let (table_changes, tables) = mpsc::channel(mountinfo::QUEUE_MAX);
+        // Watched before it is first read: no change falls between the two.
+        mountinfo::watch(table_changes, Arc::clone(&heartbeats))
+            .map_err(|error| RunError::System("watch the mount table", error))?;
+        let own_table = mountinfo::read_own()
+            .map_err(|error| RunError::System("read the mount table", error))?;
+        engine.feed([namespaces::own_table(own_namespace, own_table)]);
+
+        let mut jobs = Jobs::new(
+            kernel.scanner,
+            Namespaces::new(own_namespace),
+            facts.fusectl.clone(),
+        );
+        engine.feed(jobs.look_at_everything());
+        engine.tick();
+        let daemon = Self {
+            engine,
+            ring: kernel.ring,
+            jobs,
+            exits: Exits::default(),
+            source: Arc::new(source),
+            config: config.clone(),
+            own_namespace,
+            ticked: clock::now().mono,
+            heartbeats,
+            snapshots,
+            superblocks_max,
+            service: ServiceManager::connect(),
+            _attached: kernel.attached,
+        };
+        Ok((daemon, shared, tables))
+    }
+
+    async fn watch(mut self, mut tables: mpsc::Receiver<Vec<u8>>) -> Result<(), RunError> {
+        let mut terminate = on(SignalKind::terminate())?;
+        let mut interrupt = on(SignalKind::interrupt())?;
+        let mut hang_up = on(SignalKind::hangup())?;
+        let wake_up = wake_up(&self.ring)?;
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.progress();
+        self.service.ready();
+        heap::give_back();
+        loop {
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => self.jobs.reload(Arc::clone(&self.source)),
+                ready = wake_up.readable() => {
+                    let mut ready =
+                        ready.map_err(|error| RunError::System("wait for the ring", error))?;
+                    ready.clear_ready();
+                    self.drain();
+                }
+                () = sleep_until(self.exits.next_due()), if !self.exits.is_empty() => {
+                    self.exits.follow(&mut self.engine);
+                }
+                Some(outcome) = self.jobs.next() => self.take(outcome.map_err(RunError::Job)?),
+                table = tables.recv() => {
+                    let bytes = table.ok_or(RunError::TableLost)?;
+                    self.engine.feed([namespaces::own_table(self.own_namespace, bytes)]);
+                }
+                _ = beat.tick() => self.beat(),
+            }
+            self.progress();
+        }
+        tracing::info!("ending");
+        self.service.stopping();
+        Ok(())
+    }
+
+    /// Poll, and tick when it is time.
+    fn beat(&mut self) {
+        self.drain();
+        let now = clock::now().mono;
+        if now.since(self.ticked) >= TICK {
+            self.ticked = now;
+            self.engine.tick();
+        }
+    }
+
+    fn drain(&mut self) {
+        for _ in 0..BATCHES_MAX {
+            let mut records = Vec::new();
+            let taken = self
+                .ring
+                .drain(|record| records.push(Input::Record(record.to_vec())));
+            self.engine.feed(records);
+            if taken < BATCH_MAX {
+                break;
+            }
+        }
+        Heartbeats::beat(&self.heartbeats.ring, clock::now().wall);
+    }
+
+    fn take(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Inputs(inputs) => self.engine.feed(inputs),
+            Outcome::Config(config) => self.reconfigure(*config),
+            Outcome::Nothing => {}
+        }
+    }
+
+    fn reconfigure(&mut self, config: Config) {
+        let old = &self.config;
+        if config.web != old.web || config.log != old.log || config.probes != old.probes {
+            tracing::warn!("a change of [web], [log] or [probes] needs a restart");
+        }
+        if let Err(error) = self.engine.reconfigure(&config) {
+            tracing::error!(%error, "the old configuration stays in force");
+            return;
+        }
+        self.superblocks_max
+            .send_replace(config.metrics.max_superblocks);
+        self.config = config;
+        tracing::info!("the configuration was read again");
+    }
+
+    /// After each turn: passes on what is wanted, publishes what is new, and shows life.
+    fn progress(&mut self) {
+        let now = clock::now();
+        let wanted = self.engine.take_wanted();
+        self.exits.add(&wanted.exits);
+        self.jobs.want(now.mono, &wanted);
+        self.jobs.start_due(now.mono, self.own_namespace);
+        if let Some(snapshot) = self.engine.take_snapshot() {
+            self.service.progress(now, Some(&snapshot));
+            self.snapshots.send_replace(Some(snapshot));
+        }
+        Heartbeats::beat(&self.heartbeats.observe, now.wall);
+    }
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn on(kind: SignalKind) -> Result<Signal, RunError> {
+    signal(kind).map_err(|error| RunError::System("listen for signals", error))
+}
+
+/// Becomes readable when a program wakes us for what settles a matter at once.
+#[expect(
+    unsafe_code,
+    reason = "tokio has no safe way to register a descriptor it does not own"
+)]
+fn wake_up(ring: &Ring) -> Result<AsyncFd<OwnedFd>, RunError> {
+    let fd = ring
+        .wake_up()
+        .map_err(|error| RunError::System("duplicate the ring", error))?;
+    // SAFETY: the descriptor is owned by the AsyncFd for as long as it is registered, and nobody
+    // closes or replaces it: `OwnedFd` gives no way to.
+    let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    registered.map_err(|error| RunError::System("wait for the ring", error.into()))
+}

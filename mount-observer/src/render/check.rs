@@ -1,0 +1,192 @@
+//! What `check` found, as text for people; as JSON it is this structure.
+
+use serde::Serialize;
+
+use super::escape::Escaped;
+use crate::{input::ProbeHealth, text::append};
+
+/// Everything `check` found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CheckReport {
+    /// Kernel release.
+    pub kernel: String,
+    /// What the kernel offers: name, and whether it is there.
+    pub facts: Vec<(String, String)>,
+    /// Privileges and mounts, with the remedy where one is missing.
+    pub needs: Vec<Need>,
+    /// How path syscalls are observed.
+    pub statx: String,
+    /// Why so.
+    pub statx_reason: String,
+    /// What became of each probe when it was tried.
+    pub probes: Vec<ProbeReport>,
+    /// Why nothing could be tried at all.
+    pub failure: Option<String>,
+}
+
+/// Something the observer needs from its surroundings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Need {
+    /// Its name: `CAP_BPF`, `tracefs`.
+    pub name: &'static str,
+    /// What for.
+    pub purpose: &'static str,
+    /// Whether it is there.
+    pub is_met: bool,
+    /// What to do when it is not.
+    pub remedy: &'static str,
+}
+
+/// One probe, tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProbeReport {
+    /// Its name.
+    pub probe: &'static str,
+    /// How it attached; `None` when it did not.
+    pub kind: Option<&'static str>,
+    /// Whether the configuration asks for it.
+    pub is_wanted: bool,
+    /// Why this way, and why not another.
+    pub reason: String,
+}
+
+impl From<&ProbeHealth> for ProbeReport {
+    fn from(health: &ProbeHealth) -> Self {
+        Self {
+            probe: health.probe,
+            kind: health.kind,
+            is_wanted: health.is_wanted,
+            reason: health.reason.clone(),
+        }
+    }
+}
+
+impl CheckReport {
+    /// Whether anything is missing.
+    pub fn is_degraded(&self) -> bool {
+        self.failure.is_some()
+            || self.needs.iter().any(|need| !need.is_met)
+            || self
+                .probes
+                .iter()
+                .any(|probe| probe.is_wanted && probe.kind.is_none())
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut out = format!("kernel {}\n", Escaped(&self.kernel));
+        for (name, value) in &self.facts {
+            append(&mut out, format_args!("  {name}: {}\n", Escaped(value)));
+        }
+        append(&mut out, format_args!("\nprivileges and mounts\n"));
+        for need in &self.needs {
+            let mark = if need.is_met { "ok     " } else { "MISSING" };
+            append(
+                &mut out,
+                format_args!("  {mark}  {:<20} {}\n", need.name, need.purpose),
+            );
+            if !need.is_met {
+                append(
+                    &mut out,
+                    format_args!("           remedy: {}\n", need.remedy),
+                );
+            }
+        }
+        append(
+            &mut out,
+            format_args!(
+                "\nplan\n  path system calls: {} ({})\n",
+                self.statx, self.statx_reason
+            ),
+        );
+        for probe in &self.probes {
+            let mark = match (probe.kind, probe.is_wanted) {
+                (Some(kind), _) => kind,
+                (None, true) => "MISSING",
+                (None, false) => "off",
+            };
+            append(
+                &mut out,
+                format_args!(
+                    "  {mark:<8} {:<17} {}\n",
+                    probe.probe,
+                    Escaped(&probe.reason)
+                ),
+            );
+        }
+        if let Some(failure) = &self.failure {
+            append(
+                &mut out,
+                format_args!("\nnothing can be attached: {}\n", Escaped(failure)),
+            );
+        }
+        let verdict = if self.is_degraded() {
+            "degraded: what is marked MISSING is not seen"
+        } else {
+            "all is there"
+        };
+        append(&mut out, format_args!("\n{verdict}\n"));
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> CheckReport {
+        CheckReport {
+            kernel: "6.18.44".to_owned(),
+            facts: vec![("lockdown".to_owned(), "none".to_owned())],
+            needs: vec![
+                Need {
+                    name: "CAP_BPF",
+                    purpose: "load eBPF programs",
+                    is_met: true,
+                    remedy: "run as root",
+                },
+                Need {
+                    name: "tracefs",
+                    purpose: "find tracepoints",
+                    is_met: false,
+                    remedy: "mount -t tracefs tracefs /sys/kernel/tracing",
+                },
+            ],
+            statx: "errors".to_owned(),
+            statx_reason: "auto".to_owned(),
+            probes: vec![
+                ProbeReport {
+                    probe: "fuse_send",
+                    kind: Some("tp_btf"),
+                    is_wanted: true,
+                    reason: "typed arguments".to_owned(),
+                },
+                ProbeReport {
+                    probe: "path_enter",
+                    kind: None,
+                    is_wanted: false,
+                    reason: "not asked for".to_owned(),
+                },
+            ],
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn every_lack_comes_with_its_remedy() {
+        insta::assert_snapshot!(report().text());
+    }
+
+    #[test]
+    fn degraded_is_a_missing_need_a_missing_probe_or_a_failure() {
+        let mut whole = report();
+        assert!(whole.is_degraded());
+        whole.needs[1].is_met = true;
+        assert!(!whole.is_degraded(), "a probe that is off is no loss");
+        whole.probes[1].is_wanted = true;
+        assert!(whole.is_degraded());
+        whole.probes.clear();
+        whole.failure = Some("refused".to_owned());
+        assert!(whole.is_degraded());
+    }
+}
