@@ -11,8 +11,10 @@ const BURST_RECORDS: u32 = 4;
 /// Length of that window.
 const WINDOW_NS: u64 = 1_000_000_000;
 
-/// Where new entries start. In `.rodata`, not on the stack.
-static ZERO: TotalsSlot = TotalsSlot::ZERO;
+/// Where new entries start. In `.rodata`, not on the stack. Not mangled, as nothing that ends up in
+/// the object may be: a mangled name depends on the directory of the build.
+#[unsafe(no_mangle)]
+static TOTALS_ZERO: TotalsSlot = TotalsSlot::ZERO;
 
 /// This CPU's slot of a key, made if there is none; `None` when the map is full, which is counted.
 #[inline(always)]
@@ -21,7 +23,7 @@ pub fn slot_of(key: &TotalsKey) -> Option<*mut TotalsSlot> {
         return Some(slot);
     }
     // Another CPU may have made it in between: then the insert fails and the lookup finds it.
-    let _ = TOTALS.insert(key, &ZERO, u64::from(BPF_NOEXIST));
+    let _ = TOTALS.insert(key, &TOTALS_ZERO, u64::from(BPF_NOEXIST));
     let slot = TOTALS.get_ptr_mut(key);
     if slot.is_none() {
         count(Counter::TotalsFull);

@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{hash, steps};
 
@@ -137,7 +137,13 @@ impl Toolchain {
             .join(TARGET)
             .join("release")
             .join(CRATE);
-        fs::read(&built).with_context(|| format!("cannot read {}", built.display()))
+        let object =
+            fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+        ensure!(
+            !has_mangled_name(&object),
+            "the object has a mangled symbol, which depends on the directory: mark it no_mangle"
+        );
+        Ok(object)
     }
 
     /// A directory with the LLVM library and nothing else: bpf-linker loads the first `libLLVM*` it
@@ -221,6 +227,13 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries =
         fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
     entries.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// Whether a symbol of Rust's v0 scheme is in the string table.
+fn has_mangled_name(object: &[u8]) -> bool {
+    object
+        .windows(4)
+        .any(|bytes| bytes == b"_RNv" || bytes == b"_RIN")
 }
 
 fn field<'a>(text: &'a str, name: &str) -> &'a str {
