@@ -31,6 +31,8 @@ pub struct Condition {
     pub kind: State,
     /// How much it asks for.
     pub severity: Severity,
+    /// How far it has come; a rise is told like a rise in severity.
+    pub stage: Stage,
     /// When it began: the first evidence.
     pub since: Mono,
     /// One sentence.
@@ -41,6 +43,15 @@ pub struct Condition {
     pub victims: Vec<Victim>,
     /// All of them.
     pub victims_total: u64,
+}
+
+/// How far a condition has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Somebody will suffer.
+    Threat,
+    /// Somebody does.
+    Harm,
 }
 
 /// The alert of one superblock, if there is one, and its past.
@@ -178,10 +189,12 @@ impl AlertLife {
 impl Firing {
     /// The condition holds on. It keeps the time it began at, and its worst severity.
     fn update(&mut self, now: Mono, found: Condition) -> Option<Step> {
-        let has_risen = found.severity > self.condition.severity;
+        let has_risen =
+            found.severity > self.condition.severity || found.stage > self.condition.stage;
         self.condition = Condition {
             since: self.condition.since.min(found.since),
             severity: self.condition.severity.max(found.severity),
+            stage: self.condition.stage.max(found.stage),
             ..found
         };
         self.last_true = now;

@@ -53,6 +53,8 @@ pub struct Failures {
     pub syscalls: u64,
     /// By kind.
     pub kinds: BTreeMap<(Operation, Errno), u64>,
+    /// When the window's first slot that has some began.
+    pub since: Option<Mono>,
 }
 
 /// Latencies in a window, operations that wait by design left out.
@@ -62,6 +64,8 @@ pub struct Latencies {
     pub buckets: [u64; BUCKETS],
     /// Those above the threshold.
     pub slow: u64,
+    /// When the window's first slot that has one above it began.
+    pub since: Option<Mono>,
 }
 
 impl Failures {
@@ -89,6 +93,7 @@ impl Default for Latencies {
         Self {
             buckets: [0; BUCKETS],
             slow: 0,
+            since: None,
         }
     }
 }
@@ -180,7 +185,9 @@ impl Counters {
     /// Connection-class failures within the window.
     pub fn failures(&self, now: Mono, window: Duration) -> Failures {
         let mut sum = Failures::default();
-        for failures in recent(&self.storm, now, window) {
+        for slot in recent(&self.storm, now, window) {
+            let failures = &slot.content;
+            sum.since.get_or_insert(slot.start);
             for (&(operation, errno), &count) in &failures.kinds {
                 let is_room = sum.kinds.len() < FAILURE_KINDS_MAX;
                 if is_room || sum.kinds.contains_key(&(operation, errno)) {
@@ -196,8 +203,12 @@ impl Counters {
     /// Latencies within the window.
     pub fn latencies(&self, now: Mono, window: Duration) -> Latencies {
         let mut sum = Latencies::default();
-        for latencies in recent(&self.slow, now, window) {
+        for slot in recent(&self.slow, now, window) {
+            let latencies = &slot.content;
             sum.slow += latencies.slow;
+            if latencies.slow > 0 {
+                sum.since.get_or_insert(slot.start);
+            }
             for (bucket, count) in sum.buckets.iter_mut().zip(latencies.buckets) {
                 *bucket += count;
             }
@@ -267,11 +278,14 @@ fn current<T: Default>(slots: &mut VecDeque<Slot<T>>, now: Mono, window: Duratio
     &mut slots.push_back_mut(slot).content
 }
 
-fn recent<T>(slots: &VecDeque<Slot<T>>, now: Mono, window: Duration) -> impl Iterator<Item = &T> {
-    let recent = slots
+fn recent<T>(
+    slots: &VecDeque<Slot<T>>,
+    now: Mono,
+    window: Duration,
+) -> impl Iterator<Item = &Slot<T>> {
+    slots
         .iter()
-        .filter(move |slot| now.since(slot.start) < window);
-    recent.map(|slot| &slot.content)
+        .filter(move |slot| now.since(slot.start) < window)
 }
 
 fn expire<T>(slots: &mut VecDeque<Slot<T>>, now: Mono, window: Duration) {

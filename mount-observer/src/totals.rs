@@ -57,13 +57,15 @@ impl Totals {
 
     /// Takes one back that its path led to a superblock after all; false when there is none yet.
     pub fn take_unattributed(&mut self, operation: Operation, errno: Option<Errno>) -> bool {
-        match self.unattributed.get_mut(&(operation, errno)) {
-            Some(count) if *count > 0 => {
-                *count -= 1;
-                true
-            }
-            Some(_) | None => false,
+        let key = (operation, errno);
+        let Some(count) = self.unattributed.get_mut(&key) else {
+            return false;
+        };
+        *count -= 1;
+        if *count == 0 {
+            self.unattributed.remove(&key);
         }
+        true
     }
 
     /// What nobody could be given.

@@ -6,6 +6,7 @@ fn condition(kind: State, severity: Severity, since_s: u64) -> Condition {
     Condition {
         kind,
         severity,
+        stage: Stage::Harm,
         since: at(since_s),
         reason: String::new(),
         evidence: Vec::new(),
@@ -18,8 +19,8 @@ fn at(seconds: u64) -> Mono {
     Mono(seconds * 1_000_000_000)
 }
 
-fn hung(since_s: u64) -> Option<Condition> {
-    Some(condition(State::Hung, Severity::Warning, since_s))
+fn hung(since_s: u64) -> Condition {
+    condition(State::Hung, Severity::Warning, since_s)
 }
 
 fn changes(steps: &[Step]) -> Vec<(State, Change)> {
@@ -33,9 +34,9 @@ fn ended(why: Resolution) -> Change {
 #[test]
 fn it_fires_once_and_resolves_after_the_hold() {
     let mut life = AlertLife::default();
-    let steps = life.tick(at(5), hung(0), false, CLEAR);
+    let steps = life.tick(at(5), Some(hung(0)), false, CLEAR);
     assert_eq!(changes(&steps), [(State::Hung, Change::Firing)]);
-    assert_eq!(life.tick(at(6), hung(0), false, CLEAR), []);
+    assert_eq!(life.tick(at(6), Some(hung(0)), false, CLEAR), []);
     assert_eq!(life.tick(at(15), None, false, CLEAR), []);
     let steps = life.tick(at(16), None, false, CLEAR);
     assert_eq!(
@@ -48,9 +49,9 @@ fn it_fires_once_and_resolves_after_the_hold() {
 #[test]
 fn a_return_within_the_hold_changes_nothing() {
     let mut life = AlertLife::default();
-    life.tick(at(5), hung(0), false, CLEAR);
+    life.tick(at(5), Some(hung(0)), false, CLEAR);
     for second in 6..100 {
-        let found = if second % 9 == 0 { hung(second) } else { None };
+        let found = (second % 9 == 0).then(|| hung(second));
         assert_eq!(life.tick(at(second), found, false, CLEAR), [], "{second}");
     }
     assert_eq!(life.firing().unwrap().since, at(0));
@@ -59,11 +60,11 @@ fn a_return_within_the_hold_changes_nothing() {
 #[test]
 fn a_rise_in_severity_is_told_and_a_fall_is_not() {
     let mut life = AlertLife::default();
-    life.tick(at(5), hung(0), false, CLEAR);
+    life.tick(at(5), Some(hung(0)), false, CLEAR);
     let worse = Some(condition(State::Hung, Severity::Critical, 0));
     let steps = life.tick(at(30), worse, false, CLEAR);
     assert_eq!(changes(&steps), [(State::Hung, Change::Firing)]);
-    assert_eq!(life.tick(at(31), hung(0), false, CLEAR), []);
+    assert_eq!(life.tick(at(31), Some(hung(0)), false, CLEAR), []);
     assert_eq!(life.firing().unwrap().severity, Severity::Critical);
 }
 
@@ -72,7 +73,7 @@ fn a_worse_kind_takes_over_at_once_and_a_milder_waits() {
     let mut life = AlertLife::default();
     let slow = || Some(condition(State::Slow, Severity::Warning, 0));
     life.tick(at(1), slow(), false, CLEAR);
-    let steps = life.tick(at(2), hung(0), false, CLEAR);
+    let steps = life.tick(at(2), Some(hung(0)), false, CLEAR);
     assert_eq!(
         changes(&steps),
         [
@@ -94,7 +95,7 @@ fn a_worse_kind_takes_over_at_once_and_a_milder_waits() {
 #[test]
 fn what_we_cannot_see_never_counts_as_recovered() {
     let mut life = AlertLife::default();
-    life.tick(at(5), hung(0), false, CLEAR);
+    life.tick(at(5), Some(hung(0)), false, CLEAR);
     assert_eq!(life.tick(at(40), None, true, CLEAR), []);
     assert_eq!(life.tick(at(45), None, false, CLEAR), []);
     assert_eq!(life.tick(at(49), None, true, CLEAR), []);
@@ -107,7 +108,7 @@ fn what_keeps_coming_back_is_held_longer() {
     let mut life = AlertLife::default();
     let mut second = 0;
     let mut cycle = |life: &mut AlertLife| {
-        life.tick(at(second), hung(second), false, CLEAR);
+        life.tick(at(second), Some(hung(second)), false, CLEAR);
         let start = second;
         while life.firing().is_some() {
             second += 1;
@@ -123,7 +124,7 @@ fn what_keeps_coming_back_is_held_longer() {
 fn the_end_of_the_superblock_ends_its_alert() {
     let mut life = AlertLife::default();
     assert_eq!(life.end(Resolution::Unmounted), None);
-    life.tick(at(5), hung(0), false, CLEAR);
+    life.tick(at(5), Some(hung(0)), false, CLEAR);
     let step = life.end(Resolution::Replaced).unwrap();
     assert_eq!(step.change, ended(Resolution::Replaced));
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     alert::{Severity, State},
-    alerts::Condition,
+    alerts::{Condition, Stage},
     connection::Cause,
     watched::Service,
 };
@@ -26,6 +26,7 @@ pub(super) fn judge(view: &View<'_>) -> Option<Condition> {
     evidence.extend(victims::failures_text(view));
     Some(Condition {
         kind: State::Dead,
+        stage: Stage::Harm,
         severity: Severity::Critical,
         since: death.since,
         reason: format!("the FUSE connection is gone; {servers}"),

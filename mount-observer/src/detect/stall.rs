@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::{
     alert::{Severity, State},
-    alerts::Condition,
+    alerts::{Condition, Stage},
     snapshot::ServerStatus,
     text,
     time::Mono,
@@ -28,7 +28,7 @@ pub(super) fn judge(view: &View<'_>) -> Option<Condition> {
     let is_hung = is_unserved
         || overdue
             .starts()
-            .any(|start| progress.is_none_or(|last| last < start));
+            .any(|start| progress.is_none_or(|last| last <= start));
     let kind = if is_hung { State::Hung } else { State::Stuck };
     let is_critical = view.now.since(since) >= view.config.hung_critical_after;
     Some(Condition {
@@ -54,7 +54,10 @@ fn stopped(view: &View<'_>, since: Mono) -> Condition {
         waiting => format!("{waiting} requests wait"),
     };
     let servers = view.superblock.connection.servers_text();
-    condition(view, State::Hung, since, format!("{servers}; {waiting}"))
+    Condition {
+        stage: Stage::Threat,
+        ..condition(view, State::Hung, since, format!("{servers}; {waiting}"))
+    }
 }
 
 fn condition(view: &View<'_>, kind: State, since: Mono, reason: String) -> Condition {
@@ -62,6 +65,7 @@ fn condition(view: &View<'_>, kind: State, since: Mono, reason: String) -> Condi
     Condition {
         kind,
         severity: Severity::Warning,
+        stage: Stage::Harm,
         since,
         reason,
         evidence: evidence(view),

@@ -2,7 +2,7 @@
 
 use crate::{
     alert::{Severity, State},
-    alerts::Condition,
+    alerts::{Condition, Stage},
     text,
     watched::Service,
 };
@@ -26,8 +26,9 @@ pub(super) fn judge(view: &View<'_>) -> Option<Condition> {
     };
     Some(Condition {
         kind: State::Erroring,
+        stage: Stage::Harm,
         severity: Severity::Critical,
-        since: view.now.before(window),
+        since: failures.since.unwrap_or(view.now),
         reason: format!(
             "{} in {} ({kinds})",
             text::count(count, "failure"),

@@ -121,7 +121,7 @@ impl Observer {
         let failed = outcome.errno.filter(|errno| errno.is_connection_class());
         let superblock = self.superblocks.get_mut(&dev).filter(|superblock| {
             // The last failures of a superblock whose number was taken over are not its successor's.
-            let is_late = superblock.id.epoch > 0 && delta.total.last < superblock.first_seen;
+            let is_late = superblock.id.epoch > 0 && delta.total.last <= superblock.first_seen;
             failed.is_none() || !is_late
         });
         let Some(superblock) = superblock else {

@@ -11,6 +11,7 @@ use crate::{
     errno::Errno,
     input::{ConnectionCheck, Effect, Scan},
     requests::Walk,
+    snapshot::ServerStatus,
     superblock::Dev,
     watched::{Service, Watched},
 };
@@ -153,6 +154,14 @@ impl Observer {
     fn after_connection(&mut self, dev: Dev, was_dying: bool) {
         self.after_waiting(dev);
         let is_dying = |superblock: &Watched| superblock.connection.is_dying();
+        let is_unserved = |superblock: &Watched| {
+            let connection = &superblock.connection;
+            connection.is_connected == Some(true) && connection.status() == ServerStatus::Gone
+        };
+        if self.superblocks.get(&dev).is_some_and(is_unserved) {
+            // Every known server left and yet it lives: a child, or another process, took over.
+            self.ask(Effect::ScanHolders);
+        }
         if !was_dying && self.superblocks.get(&dev).is_some_and(is_dying) {
             // An unmount disconnects as well: only a table read from now on tells which it was.
             self.ask(Effect::ReadMountinfo(self.mounts.namespaces_of(dev)));

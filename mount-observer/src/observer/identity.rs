@@ -55,10 +55,10 @@ impl Observer {
     }
 
     /// A table that still shows a superblock after its connection went settles that it died. One
-    /// that shows it again and again may show its successor: look whether its connection lives.
+    /// that shows it again and again may show its successor: look who is served.
     fn look_after_the_dead(&mut self, mnt_ns: u32) {
         let now = self.now.mono;
-        let mut suspects = Vec::new();
+        let mut is_suspect = false;
         let mut is_settled = false;
         for superblock in self.superblocks.values_mut() {
             let mut shown_in = superblock.mounted.mount_ids.iter().map(|(ns, _)| *ns);
@@ -67,17 +67,15 @@ impl Observer {
             }
             if superblock.connection.confirm_death(now) {
                 is_settled = true;
-            } else if let Some(address) = superblock.connection.address {
-                suspects.push((address, superblock.id.dev));
             } else {
-                self.effects.push(Effect::ScanHolders);
+                is_suspect = true;
             }
         }
         if is_settled {
             self.ask(Effect::TickNow);
         }
-        if !suspects.is_empty() {
-            self.ask(Effect::CheckConnections(suspects));
+        if is_suspect {
+            self.ask(Effect::ScanHolders);
         }
     }
 
