@@ -69,7 +69,7 @@ fn a_mount_point_of_any_bytes_is_shown_as_what_it_is() {
             "/with space",
             r"/with\x0anewline",
             r"/not\xffutf8",
-            r"/back\slash",
+            r"/back\\slash",
         ]) {
             let seen = observer.wait_for_state(&mount.dev, "ok", SOON);
             let shown = &seen.list("mounts")[0];

@@ -6,6 +6,7 @@ use mount_observer_tests::{
     FuseMount, Need, Observer, Sandbox, host_test,
     needs::program,
     observer::Options,
+    process::signal,
     trace::judge,
     wait::{now, within},
 };
@@ -75,7 +76,9 @@ fn the_observer_never_names_a_path_on_an_observed_mount_whatever_happens_to_it()
             observer.counter("mount_observer_self_touches_total"),
             Some(0)
         );
-        observer.terminate();
+        // Not the tracer: that would let go of it.
+        let daemon = observer.daemon_pid();
+        signal(daemon, Signal::SIGTERM);
         assert!(
             observer.process.exited_within(SOON).is_some(),
             "{}",
@@ -84,7 +87,7 @@ fn the_observer_never_names_a_path_on_an_observed_mount_whatever_happens_to_it()
 
         let paths: Vec<_> = mounts.iter().map(|mount| mount.path.as_path()).collect();
         let trace = fs::read(&trace).expect("strace wrote it");
-        let report = judge(&String::from_utf8_lossy(&trace), &paths);
+        let report = judge(&String::from_utf8_lossy(&trace), daemon, &paths);
         assert_eq!(report.violations, Vec::<String>::new());
         // It opened mountinfo, its configuration, /proc/PID/ns/mnt, ...
         assert!(report.calls > 20, "strace saw hardly anything: {report:?}");
@@ -105,7 +108,7 @@ fn expect_the_judge_to_see(sandbox: &Sandbox, strace: &Path, mount: &FuseMount) 
     assert_eq!(status.code(), Some(1), "a directory is no link");
     let trace = fs::read_to_string(&trace).expect("strace wrote it");
     assert!(
-        !judge(&trace, &[&mount.path]).violations.is_empty(),
+        !judge(&trace, 0, &[&mount.path]).violations.is_empty(),
         "{trace}"
     );
 }

@@ -18,14 +18,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::signal::Signal;
 use serde_json::Value;
 
 pub use self::seen::{Superblock, Transition};
 use self::seen::{device_of_id, epoch_of_id};
 use crate::{
     http,
-    process::{self, Process},
+    process::Process,
     sandbox::Sandbox,
     wait::{now, poll, poll_every},
 };
@@ -130,17 +129,14 @@ impl Observer {
         observer
     }
 
-    /// Asks the daemon itself to end; a tracer would let go of it instead.
-    ///
-    /// # Panics
-    /// When it is already gone.
-    pub fn terminate(&self) {
+    /// The daemon's own process: under a tracer, the tracer's child.
+    pub fn daemon_pid(&self) -> u32 {
         let pid = self.process.pid();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         let child = children
             .ok()
             .and_then(|list| list.split(' ').next()?.parse().ok());
-        process::signal(child.unwrap_or(pid), Signal::SIGTERM);
+        child.unwrap_or(pid)
     }
 
     /// `/api/v1/snapshot`.

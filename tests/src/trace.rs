@@ -20,8 +20,8 @@ const MAGIC_LINKS: [&str; 4] = ["cwd", "root", "exe", "fd"];
 /// a dead mount holds.
 const MEMORY_FILES: [&str; 5] = ["cmdline", "environ", "maps", "smaps", "smaps_rollup"];
 
-/// Judges the output of `strace -f -y -e trace=%file`.
-pub fn judge(trace: &str, observed: &[&Path]) -> Report {
+/// Judges what `strace -f -y -e trace=%file` wrote about the process `own_pid`.
+pub fn judge(trace: &str, own_pid: u32, observed: &[&Path]) -> Report {
     let mut report = Report::default();
     for line in trace.lines() {
         let Some((call, arguments)) = call_of(line) else {
@@ -30,12 +30,11 @@ pub fn judge(trace: &str, observed: &[&Path]) -> Report {
         let paths = paths_of(call, arguments);
         report.calls += usize::from(!paths.is_empty());
         let reads_link = call.starts_with("readlink");
+        let own = Path::new("/proc").join(own_pid.to_string());
         if paths.iter().any(|path| {
-            observed
-                .iter()
-                .any(|mount| Path::new(path).starts_with(mount))
-                || follows_magic_link(path, reads_link)
-                || reads_memory_file(path)
+            let is_on = |directory: &Path| Path::new(path).starts_with(directory);
+            let follows = follows_magic_link(path, reads_link) || reads_memory_file(path);
+            observed.iter().any(|mount| is_on(mount)) || (follows && !is_on(&own))
         }) {
             report.violations.push(line.to_owned());
         }
@@ -125,7 +124,7 @@ mod tests {
     use super::*;
 
     fn is_violation(line: &str) -> bool {
-        let report = judge(line, &[Path::new("/mnt/a")]);
+        let report = judge(line, 12, &[Path::new("/mnt/a")]);
         assert_eq!(report.calls, 1, "{line}");
         !report.violations.is_empty()
     }
@@ -159,6 +158,7 @@ mod tests {
             r#"12 openat(AT_FDCWD</>, "/proc/99/fd", O_RDONLY|O_DIRECTORY) = 3"#,
             r#"12 openat(AT_FDCWD</>, "/proc/99/mountinfo", O_RDONLY) = 3"#,
             r#"12 openat(AT_FDCWD</>, "/proc/self/maps", O_RDONLY) = 3"#,
+            r#"13 newfstatat(3</proc/12/maps>, "", {st_mode=S_IFREG|0444, ...}, AT_EMPTY_PATH) = 0"#,
             r#"12 openat(AT_FDCWD</>, "/mnt/another", O_RDONLY) = 3"#,
             r#"12 readlink("/proc/99/ns/mnt", "mnt:[4026531841]", 4095) = 16"#,
         ] {
@@ -174,7 +174,7 @@ mod tests {
             "12 +++ exited with 0 +++",
         ] {
             assert_eq!(
-                judge(line, &[Path::new("/mnt/a")]),
+                judge(line, 12, &[Path::new("/mnt/a")]),
                 Report::default(),
                 "{line}"
             );
