@@ -218,7 +218,8 @@ impl Observer {
     }
 
     /// A stop takes the whole process, but a thread in an uninterruptible sleep follows late: the
-    /// first thread speaks for all.
+    /// first thread speaks for all. A server that was stopped, or goes on, settles a state: it is
+    /// decided at once.
     fn see_servers(&mut self, tasks: &[Task]) {
         let now = self.now.mono;
         let servers: BTreeMap<u32, bool> = tasks
@@ -227,8 +228,14 @@ impl Observer {
             .filter(|task| self.asked.servers.contains(&task.caller.pid))
             .map(|task| (task.caller.pid, task.is_stopped))
             .collect();
+        let mut is_news = false;
         for superblock in self.superblocks.values_mut() {
+            let before = superblock.connection.status();
             superblock.connection.servers_seen(now, &servers);
+            is_news |= superblock.connection.status() != before;
+        }
+        if is_news {
+            self.ask(Effect::TickNow);
         }
     }
 }
