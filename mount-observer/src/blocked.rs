@@ -148,3 +148,6 @@ impl Waiter {
         now.since(self.since)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,9 @@ const DROPS: [Counter; 8] = [
     Counter::SlotCollisions,
 ];
 
+/// What the pure part itself refuses, besides what its collections count.
+const REFUSALS: [&str; 3] = ["paths_refused", "records_undecodable", "rows_undecodable"];
+
 /// Prefix of counters of the shell's own losses.
 const SHELL_LOSS: &str = "lost_";
 
@@ -182,6 +185,7 @@ impl Health {
     pub fn dropped(&self) -> Named {
         let always = DROPS.iter().map(|counter| counter.name());
         let mut all: BTreeMap<_, _> = always.map(|name| (name, self.counter(name))).collect();
+        all.extend(REFUSALS.map(|name| (name, 0)));
         let kernel = self.kernel.counters.iter().copied();
         all.extend(kernel.filter(|(name, _)| is_drop(name)));
         all.extend(self.refused.iter().map(|(name, count)| (*name, *count)));

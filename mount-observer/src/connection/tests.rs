@@ -1,1 +1,164 @@
+use super::*;
+use crate::superblock::Dev;
 
+const MS: u64 = 1_000_000;
+
+fn at(ms: u64) -> Mono {
+    Mono(ms * MS)
+}
+
+fn holder(connection: u64, pid: u32, is_connected: bool) -> Holder {
+    Holder {
+        connection,
+        dev: Some(Dev(52)),
+        pid,
+        comm: "sshfs".to_owned(),
+        is_stopped: false,
+        is_connected,
+        waiting: 0,
+        is_cut: false,
+    }
+}
+
+fn served() -> Connection {
+    let mut connection = Connection::default();
+    let row = holder(0xa, 99, true);
+    assert_eq!(
+        connection.observe_holders(at(0), &[&row], true),
+        Identity::Same
+    );
+    connection
+}
+
+fn state(is_connected: bool) -> Option<ConnectionState> {
+    Some(ConnectionState {
+        is_connected,
+        waiting: 0,
+    })
+}
+
+#[test]
+fn a_disconnect_is_a_death_once_the_table_still_shows_the_mount() {
+    let mut connection = served();
+    connection.observe_check(at(10), state(false));
+    assert_eq!(connection.death(at(10), false), None);
+    assert!(connection.confirm_death(at(11)));
+    assert!(!connection.confirm_death(at(12)), "settled once");
+    let death = connection.death(at(12), false).unwrap();
+    assert_eq!((death.since, death.how), (at(10), Cause::Disconnected));
+}
+
+#[test]
+fn a_disconnect_nobody_can_look_into_is_a_death_in_the_end() {
+    let mut connection = served();
+    connection.observe_check(at(10), state(false));
+    assert_eq!(connection.death(at(2_500), false), None);
+    assert!(connection.death(at(2_510), false).is_some());
+}
+
+#[test]
+fn what_was_disconnected_and_lives_is_another_connection() {
+    let mut connection = served();
+    connection.observe_check(at(10), state(false));
+    assert_eq!(
+        connection.observe_check(at(20), state(true)),
+        Identity::Other
+    );
+    let same_address = holder(0xa, 100, true);
+    let rows = [&same_address];
+    assert_eq!(
+        connection.observe_holders(at(20), &rows, true),
+        Identity::Other
+    );
+}
+
+#[test]
+fn an_aborted_namesake_does_not_hide_the_living_connection() {
+    let mut connection = served();
+    let (old, new) = (holder(0x9, 50, false), holder(0xa, 99, true));
+    assert_eq!(
+        connection.observe_holders(at(10), &[&old, &new], true),
+        Identity::Same
+    );
+    assert!(!connection.is_dying());
+    assert_eq!(connection.server_pids().collect::<Vec<_>>(), [99]);
+}
+
+#[test]
+fn an_address_that_leads_nowhere_is_forgotten() {
+    let mut connection = served();
+    assert_eq!(connection.observe_check(at(10), None), Identity::Lost);
+    assert_eq!(connection.address, None);
+    assert!(!connection.is_dying());
+}
+
+#[test]
+fn nobody_holding_it_must_last_unless_the_exit_was_seen() {
+    let mut connection = Connection::default();
+    for (ms, is_dead) in [(0, false), (900, false), (1_000, true)] {
+        connection.observe_absence(at(ms));
+        connection.judge_absence(at(ms), false);
+        assert_eq!(connection.is_dying(), is_dead, "{ms}");
+    }
+    let mut connection = served();
+    assert!(connection.server_exited(99, 9));
+    assert!(!connection.server_exited(1, 9));
+    connection.observe_absence(at(1));
+    connection.judge_absence(at(1), false);
+    assert!(connection.is_dying());
+}
+
+#[test]
+fn a_holder_that_was_overlooked_revives_what_was_only_inferred() {
+    let mut connection = Connection::default();
+    connection.observe_absence(at(0));
+    connection.observe_absence(at(2_000));
+    connection.judge_absence(at(2_000), false);
+    assert!(connection.is_dying());
+    let row = holder(0xa, 99, true);
+    connection.observe_holders(at(3_000), &[&row], true);
+    assert!(!connection.is_dying());
+}
+
+#[test]
+fn it_is_stopped_when_all_its_servers_are() {
+    let mut connection = served();
+    let (parent, child) = (holder(0xa, 99, true), holder(0xa, 100, true));
+    connection.observe_holders(at(1), &[&parent, &child], true);
+    connection.servers_seen(at(2), &BTreeMap::from([(99, true)]));
+    assert_eq!(connection.status(), ServerStatus::Running);
+    connection.servers_seen(at(5), &BTreeMap::from([(99, true), (100, true)]));
+    assert_eq!(connection.status(), ServerStatus::Stopped);
+    assert_eq!(connection.stopped_since(), Some(at(5)));
+    connection.servers_seen(at(9), &BTreeMap::from([(99, true), (100, true)]));
+    assert_eq!(connection.stopped_since(), Some(at(5)));
+    connection.servers_seen(at(10), &BTreeMap::from([(100, false)]));
+    assert_eq!(connection.status(), ServerStatus::Running);
+}
+
+#[test]
+fn the_ends_of_servers_in_words() {
+    let texts = [9, 15, 1 << 8, 0, 0x80 | 11, 64].map(exit_text);
+    assert_eq!(
+        texts,
+        [
+            "SIGKILL",
+            "SIGTERM",
+            "exit 1",
+            "exit 0",
+            "SIGSEGV",
+            "signal 64"
+        ]
+    );
+}
+
+#[test]
+fn servers_are_bounded_and_those_that_left_go_first() {
+    let mut connection = Connection::default();
+    for pid in 0..100 {
+        let row = holder(0xa, pid, true);
+        connection.observe_holders(at(u64::from(pid)), &[&row], true);
+    }
+    assert_eq!(connection.servers().len(), SERVERS_MAX);
+    assert_eq!(connection.server_pids().collect::<Vec<_>>(), [99]);
+}

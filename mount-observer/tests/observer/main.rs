@@ -1,0 +1,8 @@
+//! The pure part as a whole: what it says about whole situations, and what holds for all of them.
+
+#![cfg(test)]
+
+mod scenarios;
+mod script;
+mod show;
+mod world;

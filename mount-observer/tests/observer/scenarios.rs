@@ -1,0 +1,85 @@
+//! Scenarios: what happens in a kernel, told in a small language, and what the observer says.
+//!
+//! Each `scenarios/NAME.txt` runs against a model of the kernel (`world.rs`) and of
+//! the shell, which answers the observer's effects; what comes out is compared with a snapshot.
+//! The language is documented in `script.rs`.
+
+use crate::script;
+
+/// One test per scenario, of the same name.
+macro_rules! scenarios {
+    ($($name:ident)*) => {
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+        $(
+            #[test]
+            fn $name() {
+                let script = include_str!(concat!("scenarios/", stringify!($name), ".txt"));
+                let mut settings = insta::Settings::clone_current();
+                settings.set_snapshot_path("snapshots");
+                settings.set_prepend_module_to_snapshot(false);
+                settings.set_omit_expression(true);
+                settings.bind(|| insta::assert_snapshot!(stringify!($name), script::run(script)));
+            }
+        )*
+    };
+}
+
+scenarios! {
+    aborted_connection_is_dead_until_unmounted
+    answers_just_below_the_threshold_are_not_slow
+    backend_hangs_and_victims_queue_behind_the_directory_lock
+    dead_before_the_observer_started
+    dead_in_a_single_look
+    enotconn_from_a_living_server_is_an_error_not_a_death
+    every_mount_is_shown_and_none_hides_another
+    failing_scans_are_unknown
+    flapping_server_fires_once
+    forked_server_keeps_the_connection
+    hang_older_than_the_observer_is_seen_at_once
+    killed_caller_beside_others_that_wait
+    killed_caller_of_a_queued_request_leaves_nothing
+    killed_server_is_dead_at_once
+    lock_held_for_a_minute_is_no_stall
+    lock_held_too_long_when_asked_for
+    loss_does_not_resolve_an_alert
+    lost_latencies_hide_nothing
+    lost_records_are_never_ok
+    missing_probe_is_unknown
+    mount_out_of_scope_is_not_watched
+    nfs_storm_is_counted_by_syscalls
+    nfs_task_blocked_is_hung_and_a_busy_one_is_not
+    number_reused_at_once_is_another_superblock
+    number_reused_by_another_filesystem
+    number_reused_while_the_old_server_lingers
+    one_lost_reply_is_stuck_never_hung
+    only_read_fails
+    only_read_hangs
+    path_failures_find_their_superblock
+    refused_callers_are_healthy
+    request_without_a_known_start
+    server_killed_with_a_caller_waiting_and_a_storm_after
+    server_out_of_sight_is_unknown
+    slow_answers_are_slow_not_hung
+    stopped_server_is_hung_before_anybody_waits
+    stopped_server_with_a_blocked_stat_is_hung
+    unmount_seen_late_in_another_namespace_says_nothing
+    unmounting_a_healthy_mount_says_nothing
+    vanishing_while_erroring_is_gone_not_recovered
+    virtiofs_has_no_server_to_miss
+}
+
+/// A scenario that no test runs would look covered.
+#[test]
+fn every_scenario_is_listed() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/observer/scenarios");
+    #[expect(clippy::disallowed_methods, reason = "a folder of this repository")]
+    let files = std::fs::read_dir(folder).unwrap();
+    let mut found: Vec<String> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .map(|name| name.strip_suffix(".txt").unwrap().to_owned())
+        .collect();
+    found.sort();
+    let mut listed = NAMES.to_vec();
+    listed.sort_unstable();
+    assert_eq!(found, listed);
+}

@@ -1,0 +1,368 @@
+//! The language of the scenarios. One statement a line, `#` starts a comment.
+//!
+//! ```text
+//! set hung_after 5s              a setting of [detect]; first lines only
+//! info nested-pid-namespace      what the observer knows about itself; or: single-look
+//! @3.5s STATEMENT                let time pass first; ticks happen at every whole second
+//! mount 0:52 fuse.bindfs /mnt/a [source=S] [ns=N] [id=N] [parent=N]
+//! umount /mnt/a [ns=N]           the last mount of a superblock disconnects it
+//! detach /mnt/a [ns=N]           umount -l: out of the table, still connected
+//! table [ns=N]                   the mount table is read again
+//! serve 0:52 bindfs[99]          a process opens a connection, or joins the living one
+//! stop|cont bindfs[99]
+//! exit bindfs[99] SIGNAL         its connections end with their last holder
+//! abort 0:52                     through fusectl
+//! free 0:52                      the kernel frees the connection: unmounted and nobody holds it
+//! send 0:52 #7 LOOKUP stat[12] [background] [unseen]     unseen: sent before the probes
+//! end #7 [ERRNO]
+//! kill #7                        the caller is killed while its request is queued: no end event
+//! count 0:52 READ x100 [errno=EIO] [latency=3.5s] [by=cat[12]]
+//! lost-path /mnt/a/x newfstatat EIO stat[12] [root=/] [base=/]
+//! block 0:52 cat[12] FUNCTION [again]    asleep; again: it has run in between
+//! unblock cat[12]
+//! lose COUNTER N                 a counter of the kernel side grows
+//! probe missing|back NAME
+//! scans fail|work
+//! tick
+//! show                           the state of every superblock
+//! ```
+
+use std::time::Duration;
+
+use mount_observer::{
+    config::Config,
+    errno::Errno,
+    input::{Input, SelfInfo},
+    operation::Operation,
+    superblock::Dev,
+};
+use zerocopy::IntoBytes;
+
+use crate::{
+    show::show,
+    world::{Connection, Mount, Process, Request, Server, Sleeper, World},
+};
+
+/// Runs a scenario; returns what the observer said.
+pub(crate) fn run(script: &str) -> String {
+    let mut config = Config::default();
+    let mut info = SelfInfo {
+        is_initial_pid_namespace: true,
+        is_single_look: false,
+    };
+    let mut world = None;
+    for (number, line) in (1..).zip(script.lines()) {
+        let line = line.split(" # ").next().unwrap_or_default().trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["set", key, value] => set(&mut config, key, value),
+            ["info", "nested-pid-namespace"] => info.is_initial_pid_namespace = false,
+            ["info", "single-look"] => info.is_single_look = true,
+            words => {
+                let world = world.get_or_insert_with(|| World::new(config.clone(), info));
+                statement(world, words).unwrap_or_else(|| panic!("line {number}: {line}"));
+            }
+        }
+    }
+    world.unwrap().log
+}
+
+fn set(config: &mut Config, key: &str, value: &str) {
+    let detect = &mut config.detect;
+    match key {
+        "hung_after" => detect.hung_after = duration(value).unwrap(),
+        "blocking_after" => detect.blocking_after = duration(value).unwrap(),
+        "slow_p99" => detect.slow_p99 = duration(value).unwrap(),
+        "slow_min_samples" => detect.slow_min_samples = value.parse().unwrap(),
+        "clear_after" => detect.clear_after = duration(value).unwrap(),
+        other => panic!("no such setting here: {other}"),
+    }
+}
+
+fn statement(world: &mut World, words: &[&str]) -> Option<()> {
+    let (&first, rest) = words.split_first()?;
+    if let Some(at) = first.strip_prefix('@') {
+        world.advance(u64::try_from(duration(at)?.as_nanos()).ok()?);
+        return if rest.is_empty() {
+            Some(())
+        } else {
+            statement(world, rest)
+        };
+    }
+    match first {
+        "mount" => mount(world, rest),
+        "umount" | "detach" => unmount(world, rest, first == "umount"),
+        "table" => {
+            world.read_table(option(rest, "ns").map_or(Some(1), |ns| ns.parse().ok())?);
+            Some(())
+        }
+        "serve" => serve(world, rest),
+        "stop" | "cont" => {
+            let process = process(rest.first()?)?;
+            for server in world.servers.iter_mut().filter(|s| s.process == process) {
+                server.is_stopped = first == "stop";
+            }
+            Some(())
+        }
+        "exit" => {
+            world.exit(&process(rest.first()?)?, signal(rest.get(1)?)?);
+            Some(())
+        }
+        "abort" => {
+            let dev = dev(rest.first()?)?;
+            let address = connection_of(world, dev)?;
+            world.abort(address);
+            Some(())
+        }
+        "free" => {
+            let address = connection_of(world, dev(rest.first()?)?)?;
+            world.connections.remove(&address).map(|_| ())
+        }
+        "send" => send(world, rest),
+        "end" => {
+            let errno = rest.get(1).map_or(Some(0), |name| errno(name))?;
+            world.end(request_number(rest.first()?)?, errno);
+            Some(())
+        }
+        "kill" => {
+            let request = world.requests.get_mut(&request_number(rest.first()?)?)?;
+            request.is_queued = false;
+            request.is_waited_for = false;
+            Some(())
+        }
+        _ => learn(world, first, rest),
+    }
+}
+
+/// Statements about what is counted, seen and lost.
+fn learn(world: &mut World, first: &str, rest: &[&str]) -> Option<()> {
+    match first {
+        "count" => count(world, rest)?,
+        "lost-path" => lost_path(world, rest)?,
+        "block" => block(world, rest)?,
+        "unblock" => {
+            world.sleepers.remove(&process(rest.first()?)?.pid)?;
+        }
+        "lose" => {
+            let known = [
+                "ring_full",
+                "in_flight_full",
+                "totals_full",
+                "slot_collisions",
+            ];
+            let name = known.into_iter().find(|name| rest.first() == Some(name))?;
+            let lost: u64 = rest.get(1)?.parse().ok()?;
+            *world.counters.entry(name).or_default() += lost;
+        }
+        "probe" => {
+            let known = ["fuse_send", "fuse_end", "server_exit", "sys_exit"];
+            let name = known.into_iter().find(|name| rest.get(1) == Some(name))?;
+            match *rest.first()? {
+                "missing" => world.missing_probes.insert(name),
+                "back" => world.missing_probes.remove(name),
+                _ => return None,
+            };
+        }
+        "scans" => world.is_scanning = *rest.first()? == "work",
+        "tick" => world.tick(),
+        "show" => show(world),
+        _ => return None,
+    }
+    Some(())
+}
+
+fn mount(world: &mut World, words: &[&str]) -> Option<()> {
+    let [dev, fstype, point, options @ ..] = words else {
+        return None;
+    };
+    let mnt_ns = option(options, "ns").map_or(Some(1), |ns| ns.parse().ok())?;
+    let table = world.tables.entry(mnt_ns).or_default();
+    if table.is_empty() {
+        table.push(Mount {
+            id: 1,
+            parent: 0,
+            dev: "8:1".to_owned(),
+            fstype: "ext4".to_owned(),
+            point: "/".to_owned(),
+            source: "/dev/sda1".to_owned(),
+        });
+    }
+    let next = table.iter().map(|mount| mount.id).max()? + 1;
+    table.push(Mount {
+        id: option(options, "id").map_or(Some(next), |id| id.parse().ok())?,
+        parent: option(options, "parent").map_or(Some(1), |id| id.parse().ok())?,
+        dev: (*dev).to_owned(),
+        fstype: (*fstype).to_owned(),
+        point: (*point).to_owned(),
+        source: option(options, "source").unwrap_or("src").to_owned(),
+    });
+    world.read_table(mnt_ns);
+    Some(())
+}
+
+fn unmount(world: &mut World, words: &[&str], is_disconnecting: bool) -> Option<()> {
+    let (point, options) = words.split_first()?;
+    let mnt_ns = option(options, "ns").map_or(Some(1), |ns| ns.parse().ok())?;
+    let table = world.tables.get_mut(&mnt_ns)?;
+    let index = table.iter().rposition(|mount| mount.point == *point)?;
+    let mount = table.remove(index);
+    let is_last = !world.tables.values().flatten().any(|m| m.dev == mount.dev);
+    if is_last
+        && is_disconnecting
+        && let Some(address) = connection_of(world, dev(&mount.dev)?)
+    {
+        world.abort(address);
+    }
+    world.read_table(mnt_ns);
+    Some(())
+}
+
+/// Joins the living connection of that number, or makes one.
+fn serve(world: &mut World, words: &[&str]) -> Option<()> {
+    let [number, server] = words else { return None };
+    let dev = dev(number)?;
+    let alive = connection_of(world, dev).filter(|address| world.connections[address].is_connected);
+    let address = alive.unwrap_or_else(|| {
+        let address = world
+            .connections
+            .keys()
+            .last()
+            .map_or(0xf000, |last| last + 1);
+        let connection = Connection {
+            dev,
+            is_connected: true,
+        };
+        world.connections.insert(address, connection);
+        address
+    });
+    world.servers.push(Server {
+        process: process(server)?,
+        connection: address,
+        is_stopped: false,
+    });
+    Some(())
+}
+
+fn connection_of(world: &World, dev: u32) -> Option<u64> {
+    let mut all = world.connections.iter().rev();
+    all.find(|(_, c)| c.dev == dev).map(|(address, _)| *address)
+}
+
+fn send(world: &mut World, words: &[&str]) -> Option<()> {
+    let [number, request, operation, caller, options @ ..] = words else {
+        return None;
+    };
+    let opcode = match Operation::from_name(operation)?.0 {
+        mount_observer_common::Op::Fuse(opcode) => opcode,
+        mount_observer_common::Op::Syscall(_) => return None,
+    };
+    let request = (
+        request_number(request)?,
+        Request {
+            dev: dev(number)?,
+            opcode,
+            caller: process(caller)?,
+            start: world.now,
+            is_tracked: !options.contains(&"unseen"),
+            is_queued: true,
+            is_waited_for: !options.contains(&"background"),
+        },
+    );
+    world.requests.insert(request.0, request.1);
+    Some(())
+}
+
+fn count(world: &mut World, words: &[&str]) -> Option<()> {
+    let [number, operation, count, options @ ..] = words else {
+        return None;
+    };
+    let dev = dev(number)?;
+    let op = Operation::from_name(operation)?.0.to_wire();
+    let errno = option(options, "errno").map_or(Some(0), errno)?;
+    let latency = option(options, "latency").unwrap_or("1ms");
+    let latency = u64::try_from(duration(latency)?.as_nanos()).ok()?;
+    let count = count.strip_prefix('x')?.parse().ok()?;
+    world.count(dev, op, errno, count, Some(latency));
+    if let Some(caller) = option(options, "by") {
+        let record = world.record(1, u32::from(op), dev, u32::from(errno), &process(caller)?);
+        world.feed(Input::Record(record.as_bytes().to_vec()));
+    }
+    Some(())
+}
+
+fn lost_path(world: &mut World, words: &[&str]) -> Option<()> {
+    let [path, operation, name, caller, options @ ..] = words else {
+        return None;
+    };
+    let caller = process(caller)?;
+    let link = |key| option(options, key).unwrap_or("/").to_owned();
+    world.links.insert(caller.pid, (link("root"), link("base")));
+    let op = Operation::from_name(operation)?.0.to_wire();
+    world.lost_path(op, errno(name)?, path, &caller);
+    Some(())
+}
+
+fn block(world: &mut World, words: &[&str]) -> Option<()> {
+    let [number, caller, function, options @ ..] = words else {
+        return None;
+    };
+    let process = process(caller)?;
+    let before = world.sleepers.get(&process.pid).map_or(1, |s| s.switches);
+    let sleeper = Sleeper {
+        dev: dev(number)?,
+        function: (*function).to_owned(),
+        switches: before + u64::from(options.contains(&"again")),
+        process,
+    };
+    world.sleepers.insert(sleeper.process.pid, sleeper);
+    Some(())
+}
+
+fn option<'a>(words: &[&'a str], key: &str) -> Option<&'a str> {
+    let mut values = words.iter().filter_map(|word| word.split_once('='));
+    values
+        .find(|(known, _)| *known == key)
+        .map(|(_, value)| value)
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let (digits, unit) = match text.strip_suffix("ms") {
+        Some(digits) => (digits, 0.001),
+        None => (text.strip_suffix('s')?, 1.0),
+    };
+    Some(Duration::from_secs_f64(digits.parse::<f64>().ok()? * unit))
+}
+
+fn dev(text: &str) -> Option<u32> {
+    let (major, minor) = text.split_once(':')?;
+    Some(Dev::from_parts(major.parse().ok()?, minor.parse().ok()?)?.0)
+}
+
+fn process(text: &str) -> Option<Process> {
+    let (comm, pid) = text.strip_suffix(']')?.split_once('[')?;
+    Some(Process {
+        comm: comm.to_owned(),
+        pid: pid.parse().ok()?,
+    })
+}
+
+fn request_number(text: &str) -> Option<u64> {
+    text.strip_prefix('#')?.parse().ok()
+}
+
+fn errno(name: &str) -> Option<u16> {
+    (1..200).find(|number| Errno(*number).name() == Some(name))
+}
+
+/// A raw wait status.
+fn signal(name: &str) -> Option<u32> {
+    match name {
+        "SIGKILL" => Some(9),
+        "exit-0" => Some(0),
+        "exit-1" => Some(1 << 8),
+        _ => None,
+    }
+}

@@ -1,0 +1,415 @@
+//! A model of the kernel, and of the shell that reads it.
+//!
+//! It keeps what the programs and iterators would report, speaks the same wire types, and answers
+//! every effect of the observer the way the daemon does. Time is whole nanoseconds since boot.
+
+mod readings;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
+
+use mount_observer::{
+    alert::{Change, Transition},
+    config::Config,
+    input::{ConnectionCheck, ConnectionState, Effect, Input, Links, SelfInfo, WaitFunction},
+    observer::Observer,
+    superblock::Dev,
+    time::{Mono, Now, Wall},
+};
+use mount_observer_common::{Op, PATH_MAX_BYTES, PathRecord, Record, TotalsValue, bucket_of};
+use zerocopy::IntoBytes;
+
+use readings::comm;
+
+pub(crate) const SECOND: u64 = 1_000_000_000;
+/// When the scenario begins, so that things can be older than it.
+const START: u64 = 1_000 * SECOND;
+/// Functions in which tasks wait; the model's addresses are 0x1000 apart.
+const FUNCTIONS: [&str; 5] = [
+    "request_wait_answer",
+    "fuse_get_req",
+    "fuse_lock_inode",
+    "rpc_wait_bit_killable",
+    "folio_wait_bit_common",
+];
+
+/// A process and its name: `bindfs[99]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) comm: String,
+    pub(crate) pid: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Mount {
+    pub(crate) id: u32,
+    pub(crate) parent: u32,
+    pub(crate) dev: String,
+    pub(crate) fstype: String,
+    /// Escaped, as the kernel writes it.
+    pub(crate) point: String,
+    pub(crate) source: String,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pub(crate) process: Process,
+    pub(crate) connection: u64,
+    pub(crate) is_stopped: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connection {
+    pub(crate) dev: u32,
+    pub(crate) is_connected: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) dev: u32,
+    pub(crate) opcode: u16,
+    pub(crate) caller: Process,
+    pub(crate) start: u64,
+    /// In the map: the probes saw it sent and no end.
+    pub(crate) is_tracked: bool,
+    /// On the connection's lists.
+    pub(crate) is_queued: bool,
+    /// Whether its caller sleeps until it ends.
+    pub(crate) is_waited_for: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Sleeper {
+    pub(crate) process: Process,
+    pub(crate) dev: u32,
+    pub(crate) function: String,
+    pub(crate) switches: u64,
+}
+
+/// The whole of it.
+pub(crate) struct World {
+    pub(crate) observer: Observer,
+    pub(crate) config: Config,
+    pub(crate) now: u64,
+    pub(crate) tables: BTreeMap<u32, Vec<Mount>>,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) connections: BTreeMap<u64, Connection>,
+    pub(crate) requests: BTreeMap<u64, Request>,
+    pub(crate) sleepers: BTreeMap<u32, Sleeper>,
+    pub(crate) totals: BTreeMap<(u32, u16, u16), TotalsValue>,
+    pub(crate) counters: BTreeMap<&'static str, u64>,
+    pub(crate) missing_probes: BTreeSet<&'static str>,
+    pub(crate) is_scanning: bool,
+    pub(crate) links: BTreeMap<u32, (String, String)>,
+    pub(crate) log: String,
+    watched: Vec<u32>,
+    /// Connections to check once their server is gone.
+    following: Vec<(u64, Dev)>,
+    scanned_at: Option<u64>,
+}
+
+impl World {
+    pub(crate) fn new(config: Config, info: SelfInfo) -> Self {
+        let mut world = Self {
+            observer: Observer::new(&config, info).unwrap(),
+            config,
+            now: START,
+            tables: BTreeMap::new(),
+            servers: Vec::new(),
+            connections: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            sleepers: BTreeMap::new(),
+            totals: BTreeMap::new(),
+            counters: BTreeMap::new(),
+            missing_probes: BTreeSet::new(),
+            is_scanning: true,
+            links: BTreeMap::new(),
+            log: String::new(),
+            watched: Vec::new(),
+            following: Vec::new(),
+            scanned_at: None,
+        };
+        let functions = FUNCTIONS.iter().zip(1_u64..).map(|(name, n)| WaitFunction {
+            start: n * 0x1000,
+            end: n * 0x1000 + 0x100,
+            name: (*name).to_owned(),
+        });
+        world.feed(Input::WaitFunctions(functions.collect()));
+        world
+    }
+
+    /// Seconds since the scenario began.
+    pub(crate) fn elapsed(&self) -> u64 {
+        self.now - START
+    }
+
+    /// Lets time pass; the shell ticks at every whole second.
+    pub(crate) fn advance(&mut self, to: u64) {
+        let to = START + to;
+        assert!(to >= self.now, "time runs forward");
+        while self.now / SECOND < to / SECOND {
+            self.now = (self.now / SECOND + 1) * SECOND;
+            self.tick();
+        }
+        self.now = to;
+    }
+
+    /// What the shell does once a second.
+    pub(crate) fn tick(&mut self) {
+        self.feed(Input::Health(self.health()));
+        self.feed(Input::Totals(self.totals_reading()));
+        self.feed(Input::InFlight(self.in_flight_reading()));
+        let scan = self.tasks(false);
+        self.feed(Input::Tasks {
+            scan,
+            is_full: false,
+        });
+        self.feed(Input::Tick);
+    }
+
+    pub(crate) fn read_table(&mut self, mnt_ns: u32) {
+        let mut bytes = Vec::new();
+        for mount in self.tables.get(&mnt_ns).into_iter().flatten() {
+            let line = format!(
+                "{} {} {} / {} rw,relatime - {} {} rw\n",
+                mount.id, mount.parent, mount.dev, mount.point, mount.fstype, mount.source
+            );
+            bytes.extend(line.into_bytes());
+        }
+        self.feed(Input::Mountinfo {
+            mnt_ns,
+            is_own: mnt_ns == 1,
+            bytes,
+        });
+    }
+
+    pub(crate) fn feed(&mut self, input: Input) {
+        let now = Now {
+            mono: Mono(self.now),
+            wall: Wall(self.now),
+        };
+        for effect in self.observer.step(now, input) {
+            self.answer(effect);
+        }
+    }
+
+    fn answer(&mut self, effect: Effect) {
+        match effect {
+            Effect::Transition(transition) => self.tell(&transition),
+            Effect::ScanSuspicion => self.scan_all(),
+            Effect::ScanHolders => {
+                let scan = self.holders();
+                self.feed(Input::Holders(scan));
+            }
+            Effect::WatchServers(pids) => self.watched = pids,
+            Effect::FollowExit(all) => self.following.extend(all),
+            Effect::CheckConnections(all) => {
+                for (address, dev) in all {
+                    self.check(address, dev);
+                }
+            }
+            Effect::ReadMountinfo(namespaces) => {
+                for mnt_ns in namespaces {
+                    self.read_table(mnt_ns);
+                }
+            }
+            Effect::ForgetRequests(requests) => {
+                for (address, start) in requests {
+                    let found = self.requests.get_mut(&address);
+                    if let Some(request) = found.filter(|request| request.start == start) {
+                        request.is_tracked = false;
+                    }
+                }
+            }
+            Effect::ReadLinks { tid, dfd } => {
+                let links = self.links.get(&tid).cloned();
+                let (root, base) = links.map_or((None, None), |(r, b)| (Some(r), Some(b)));
+                self.feed(Input::Links(Links {
+                    tid,
+                    dfd,
+                    root: root.map(String::into_bytes),
+                    base: base.map(String::into_bytes),
+                }));
+            }
+            Effect::TickNow => self.feed(Input::Tick),
+            Effect::WatchSuperblocks(_) | Effect::WatchMountPoints(_) => {}
+        }
+    }
+
+    /// Both iterators, at most once a second.
+    fn scan_all(&mut self) {
+        if self.scanned_at == Some(self.now / SECOND) {
+            return;
+        }
+        self.scanned_at = Some(self.now / SECOND);
+        let scan = self.holders();
+        self.feed(Input::Holders(scan));
+        let scan = self.tasks(true);
+        self.feed(Input::Tasks {
+            scan,
+            is_full: true,
+        });
+    }
+
+    fn check(&mut self, address: u64, dev: Dev) {
+        let found = self.connections.get(&address).filter(|c| c.dev == dev.0);
+        let state = found.map(|connection| ConnectionState {
+            is_connected: connection.is_connected,
+            waiting: self.waiting(dev.0),
+        });
+        self.feed(Input::Connection(ConnectionCheck { dev, state }));
+    }
+
+    /// A server's exit: its record if it is watched, and the end of its connections if it was the last.
+    pub(crate) fn exit(&mut self, process: &Process, status: u32) {
+        if self.watched.contains(&process.pid) {
+            let record = self.record(5, 0, 0, status, process);
+            self.feed(Input::Record(record.as_bytes().to_vec()));
+        }
+        let held: Vec<u64> = self.servers_of(process).map(|s| s.connection).collect();
+        self.servers.retain(|server| server.process != *process);
+        for connection in held {
+            if !self.servers.iter().any(|s| s.connection == connection) {
+                self.abort(connection);
+            }
+        }
+        for (address, dev) in std::mem::take(&mut self.following) {
+            self.check(address, dev);
+        }
+    }
+
+    fn servers_of(&self, process: &Process) -> impl Iterator<Item = &Server> {
+        self.servers.iter().filter(move |s| s.process == *process)
+    }
+
+    /// A connection ends, and with it whatever waits on it.
+    pub(crate) fn abort(&mut self, address: u64) {
+        let Some(connection) = self.connections.get_mut(&address) else {
+            return;
+        };
+        connection.is_connected = false;
+        let dev = connection.dev;
+        let of_dev = |request: &Request| request.dev == dev && request.is_queued;
+        let all = self.requests.iter().filter(|(_, request)| of_dev(request));
+        let aborted: Vec<u64> = all.map(|(number, _)| *number).collect();
+        for number in aborted {
+            self.end(number, 103);
+        }
+    }
+
+    /// A request ends; its end is counted, and recorded when it failed badly.
+    pub(crate) fn end(&mut self, number: u64, errno: u16) {
+        let request = self.requests.remove(&number).unwrap();
+        let latency = self.now - request.start;
+        let latency = request.is_tracked.then_some(latency);
+        let op = Op::Fuse(request.opcode).to_wire();
+        self.count(request.dev, op, errno, 1, latency);
+        if matches!(errno, 5 | 103 | 107) {
+            let record = self.record(
+                1,
+                u32::from(op),
+                request.dev,
+                u32::from(errno),
+                &request.caller,
+            );
+            self.feed(Input::Record(record.as_bytes().to_vec()));
+        }
+    }
+
+    /// Counts operations in the totals.
+    pub(crate) fn count(
+        &mut self,
+        dev: u32,
+        op: u16,
+        errno: u16,
+        count: u64,
+        latency: Option<u64>,
+    ) {
+        let threshold = u64::try_from(self.config.detect.slow_p99.as_nanos()).unwrap();
+        let total = self
+            .totals
+            .entry((dev, op, errno))
+            .or_insert(TotalsValue::ZERO);
+        total.count += count;
+        total.last_ns = self.now;
+        if let Some(latency) = latency {
+            total.sum_ns += latency * count;
+            let bucket = usize::try_from(bucket_of(latency)).unwrap();
+            total.buckets[bucket] += u32::try_from(count).unwrap();
+            total.slow += if latency >= threshold { count } else { 0 };
+        }
+    }
+
+    pub(crate) fn record(
+        &self,
+        kind: u32,
+        op: u32,
+        dev: u32,
+        errno: u32,
+        caller: &Process,
+    ) -> Record {
+        Record {
+            kind,
+            op,
+            time_ns: self.now,
+            latency_ns: 0,
+            cgroup_id: 0,
+            dev,
+            errno,
+            tgid: caller.pid,
+            tid: caller.pid,
+            suppressed: 0,
+            mnt_ns: 1,
+            comm: comm(&caller.comm),
+        }
+    }
+
+    /// A failed path syscall that the kernel side could not attribute.
+    pub(crate) fn lost_path(&mut self, op: u16, errno: u16, path: &str, caller: &Process) {
+        self.count(0, op, errno, 1, None);
+        let record = self.record(3, u32::from(op), 0, u32::from(errno), caller);
+        let mut bytes = [0; PATH_MAX_BYTES];
+        bytes[..path.len()].copy_from_slice(path.as_bytes());
+        let record = PathRecord {
+            record,
+            dfd: -100,
+            path_len: u32::try_from(path.len()).unwrap(),
+            path: bytes,
+        };
+        self.feed(Input::Record(record.as_bytes().to_vec()));
+    }
+
+    fn tell(&mut self, transition: &Transition) {
+        let to = match transition.change {
+            Change::Firing => "firing".to_owned(),
+            Change::Resolved { why } => format!("resolved {why:?}").to_lowercase(),
+        };
+        let at = self.elapsed() / 1_000_000;
+        writeln!(
+            self.log,
+            "@{}.{:03}s {to}: {} {:?} {} {} since {:+}ms: {}",
+            at / 1000,
+            at % 1000,
+            transition.kind.name(),
+            transition.severity,
+            transition.superblock,
+            transition.mountpoint,
+            i128::from(transition.since.0) / 1_000_000 - i128::from(START) / 1_000_000,
+            transition.reason,
+        )
+        .unwrap();
+        for victim in &transition.victims {
+            let operation = victim.operation.as_deref().unwrap_or("-");
+            let errno = victim.errno.as_deref().unwrap_or("");
+            let by = victim.attribution.map_or("", |_| " by path");
+            writeln!(
+                self.log,
+                "    victim {}[{}] {operation} {errno}{by}",
+                victim.comm, victim.pid
+            )
+            .unwrap();
+        }
+    }
+}
