@@ -5,6 +5,7 @@ pub mod btf;
 pub mod check;
 pub mod clock;
 pub mod config_file;
+mod confine;
 pub mod engine;
 pub mod facts;
 pub mod fusectl;

@@ -16,6 +16,7 @@ use self::exits::Exits;
 use super::{
     clock,
     config_file::ConfigSource,
+    confine,
     engine::{Engine, slow_ns},
     facts, heap,
     http::{self, Heartbeats, HttpError, Shared},
@@ -90,6 +91,9 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
                 "a probe is not attached"
             );
         }
+    }
+    if let Err(error) = confine::confine() {
+        tracing::warn!(%error, "cannot give up privileges that are not needed");
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

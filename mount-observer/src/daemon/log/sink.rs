@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use crate::daemon::confine;
+
 /// Entries that wait to be written; at some 300 bytes each, 300 KiB.
 const QUEUE_MAX: usize = 1_024;
 /// How long the end of the program waits for the queue.
@@ -45,7 +47,11 @@ impl Sink {
         let lost = Arc::clone(&dropped);
         let started = thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || write_all(&output, &entries, &lost));
+            .spawn(move || {
+                // Without, it only keeps more than it uses.
+                confine::give_up_all().ok();
+                write_all(&output, &entries, &lost);
+            });
         if started.is_err() {
             dropped.fetch_add(1, Ordering::Relaxed);
         }
