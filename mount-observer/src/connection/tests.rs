@@ -30,17 +30,18 @@ fn served() -> Connection {
     connection
 }
 
-fn state(is_connected: bool) -> Option<ConnectionState> {
-    Some(ConnectionState {
+fn check(connection: &mut Connection, ms: u64, is_connected: bool) -> Identity {
+    let state = ConnectionState {
         is_connected,
         waiting: 0,
-    })
+    };
+    connection.observe_check(at(ms), Some(state))
 }
 
 #[test]
 fn a_disconnect_is_a_death_once_the_table_still_shows_the_mount() {
     let mut connection = served();
-    connection.observe_check(at(10), state(false));
+    check(&mut connection, 10, false);
     assert_eq!(connection.death(at(10), false), None);
     assert!(connection.confirm_death(at(11)));
     assert!(!connection.confirm_death(at(12)), "settled once");
@@ -51,7 +52,7 @@ fn a_disconnect_is_a_death_once_the_table_still_shows_the_mount() {
 #[test]
 fn a_disconnect_nobody_can_look_into_is_a_death_in_the_end() {
     let mut connection = served();
-    connection.observe_check(at(10), state(false));
+    check(&mut connection, 10, false);
     assert_eq!(connection.death(at(2_500), false), None);
     assert!(connection.death(at(2_510), false).is_some());
 }
@@ -59,11 +60,8 @@ fn a_disconnect_nobody_can_look_into_is_a_death_in_the_end() {
 #[test]
 fn what_was_disconnected_and_lives_is_another_connection() {
     let mut connection = served();
-    connection.observe_check(at(10), state(false));
-    assert_eq!(
-        connection.observe_check(at(20), state(true)),
-        Identity::Other
-    );
+    check(&mut connection, 10, false);
+    assert_eq!(check(&mut connection, 20, true), Identity::Other);
     let same_address = holder(0xa, 100, true);
     let rows = [&same_address];
     assert_eq!(
@@ -138,7 +136,7 @@ fn it_is_stopped_when_all_its_servers_are() {
 
 #[test]
 fn the_ends_of_servers_in_words() {
-    let texts = [9, 15, 1 << 8, 0, 0x80 | 11, 64].map(exit_text);
+    let texts = [9, 15, 1 << 8, 0, 0x8b, 64].map(exit_text);
     assert_eq!(
         texts,
         [

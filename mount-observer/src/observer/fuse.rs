@@ -128,7 +128,15 @@ impl Observer {
         };
         let was_dying = superblock.connection.is_dying();
         match superblock.connection.observe_check(now, check.state) {
-            Identity::Same => self.after_connection(check.dev, was_dying),
+            Identity::Same => {
+                let connection = &superblock.connection;
+                let is_unserved = connection.status() == ServerStatus::Gone;
+                if connection.is_connected == Some(true) && is_unserved {
+                    // Every known server left and yet it lives: a child, or another, took over.
+                    self.ask(Effect::ScanHolders);
+                }
+                self.after_connection(check.dev, was_dying);
+            }
             Identity::Lost => {
                 self.ask(Effect::ReadMountinfo(self.mounts.namespaces_of(check.dev)));
                 self.ask(Effect::ScanHolders);
@@ -154,14 +162,6 @@ impl Observer {
     fn after_connection(&mut self, dev: Dev, was_dying: bool) {
         self.after_waiting(dev);
         let is_dying = |superblock: &Watched| superblock.connection.is_dying();
-        let is_unserved = |superblock: &Watched| {
-            let connection = &superblock.connection;
-            connection.is_connected == Some(true) && connection.status() == ServerStatus::Gone
-        };
-        if self.superblocks.get(&dev).is_some_and(is_unserved) {
-            // Every known server left and yet it lives: a child, or another process, took over.
-            self.ask(Effect::ScanHolders);
-        }
         if !was_dying && self.superblocks.get(&dev).is_some_and(is_dying) {
             // An unmount disconnects as well: only a table read from now on tells which it was.
             self.ask(Effect::ReadMountinfo(self.mounts.namespaces_of(dev)));

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod properties;
 mod scenarios;
 mod script;
 mod show;

@@ -23,6 +23,7 @@
 //! lose COUNTER N                 a counter of the kernel side grows
 //! probe missing|back NAME
 //! scans fail|work
+//! read-totals                    the shell reads the counters
 //! tick
 //! show                           the state of every superblock
 //! ```
@@ -68,6 +69,40 @@ pub(crate) fn run(script: &str) -> String {
         }
     }
     world.unwrap().log
+}
+
+/// Runs a history, as far as each of its happenings makes sense where it happens.
+pub(crate) fn live(history: &[(u64, String)]) -> World {
+    let info = SelfInfo {
+        is_initial_pid_namespace: true,
+        is_single_look: false,
+    };
+    let mut world = World::new(Config::default(), info);
+    let mut at_ms = 0;
+    for (pause_ms, line) in history {
+        at_ms += pause_ms;
+        world.advance(at_ms * 1_000_000);
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if is_impossible(&world, &words, at_ms) {
+            continue;
+        }
+        // `None` is a happening that cannot be: the end of a request that was never sent.
+        statement(&mut world, &words);
+    }
+    world.tick();
+    world
+}
+
+/// A connection is made before its mount, and never again for the same one. Scenarios are free to
+/// tell it the other way round, histories (which begin so) are not.
+fn is_impossible(world: &World, words: &[&str], at_ms: u64) -> bool {
+    let ["serve", number, _] = words else {
+        return false;
+    };
+    let is_mounted = world.tables.values().flatten().any(|m| m.dev == *number);
+    let dev = dev(number).unwrap();
+    let is_alive = connection_of(world, dev).is_some_and(|c| world.connections[&c].is_connected);
+    at_ms > 0 && is_mounted && !is_alive
 }
 
 fn set(config: &mut Config, key: &str, value: &str) {
@@ -124,8 +159,7 @@ fn statement(world: &mut World, words: &[&str]) -> Option<()> {
         "send" => send(world, rest),
         "end" => {
             let errno = rest.get(1).map_or(Some(0), |name| errno(name))?;
-            world.end(request_number(rest.first()?)?, errno);
-            Some(())
+            world.end(request_number(rest.first()?)?, errno)
         }
         "kill" => {
             let request = world.requests.get_mut(&request_number(rest.first()?)?)?;
@@ -167,6 +201,7 @@ fn learn(world: &mut World, first: &str, rest: &[&str]) -> Option<()> {
             };
         }
         "scans" => world.is_scanning = *rest.first()? == "work",
+        "read-totals" => world.read_totals(),
         "tick" => world.tick(),
         "show" => show(world),
         _ => return None,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use mount_observer::{
-    alert::{Change, Transition},
+    alert::{Change, State, Transition},
     config::Config,
     input::{ConnectionCheck, ConnectionState, Effect, Input, Links, SelfInfo, WaitFunction},
     observer::Observer,
@@ -26,6 +26,8 @@ use readings::comm;
 pub(crate) const SECOND: u64 = 1_000_000_000;
 /// When the scenario begins, so that things can be older than it.
 const START: u64 = 1_000 * SECOND;
+/// Answers that lead to further questions, one inside the other.
+const DEPTH_MAX: u32 = 32;
 /// Functions in which tasks wait; the model's addresses are 0x1000 apart.
 const FUNCTIONS: [&str; 5] = [
     "request_wait_answer",
@@ -104,6 +106,9 @@ pub(crate) struct World {
     pub(crate) is_scanning: bool,
     pub(crate) links: BTreeMap<u32, (String, String)>,
     pub(crate) log: String,
+    /// Superblock, kind and change of every transition.
+    pub(crate) transitions: Vec<(String, State, Change)>,
+    depth: u32,
     watched: Vec<u32>,
     /// Connections to check once their server is gone.
     following: Vec<(u64, Dev)>,
@@ -127,6 +132,8 @@ impl World {
             is_scanning: true,
             links: BTreeMap::new(),
             log: String::new(),
+            transitions: Vec::new(),
+            depth: 0,
             watched: Vec::new(),
             following: Vec::new(),
             scanned_at: None,
@@ -169,6 +176,10 @@ impl World {
         self.feed(Input::Tick);
     }
 
+    pub(crate) fn read_totals(&mut self) {
+        self.feed(Input::Totals(self.totals_reading()));
+    }
+
     pub(crate) fn read_table(&mut self, mnt_ns: u32) {
         let mut bytes = Vec::new();
         for mount in self.tables.get(&mnt_ns).into_iter().flatten() {
@@ -190,9 +201,12 @@ impl World {
             mono: Mono(self.now),
             wall: Wall(self.now),
         };
+        self.depth += 1;
+        assert!(self.depth < DEPTH_MAX, "answers lead to questions for ever");
         for effect in self.observer.step(now, input) {
             self.answer(effect);
         }
+        self.depth -= 1;
     }
 
     fn answer(&mut self, effect: Effect) {
@@ -295,13 +309,13 @@ impl World {
         let all = self.requests.iter().filter(|(_, request)| of_dev(request));
         let aborted: Vec<u64> = all.map(|(number, _)| *number).collect();
         for number in aborted {
-            self.end(number, 103);
+            self.end(number, 103).unwrap();
         }
     }
 
     /// A request ends; its end is counted, and recorded when it failed badly.
-    pub(crate) fn end(&mut self, number: u64, errno: u16) {
-        let request = self.requests.remove(&number).unwrap();
+    pub(crate) fn end(&mut self, number: u64, errno: u16) -> Option<()> {
+        let request = self.requests.remove(&number)?;
         let latency = self.now - request.start;
         let latency = request.is_tracked.then_some(latency);
         let op = Op::Fuse(request.opcode).to_wire();
@@ -316,6 +330,7 @@ impl World {
             );
             self.feed(Input::Record(record.as_bytes().to_vec()));
         }
+        Some(())
     }
 
     /// Counts operations in the totals.
@@ -382,6 +397,9 @@ impl World {
     }
 
     fn tell(&mut self, transition: &Transition) {
+        let superblock = transition.superblock.to_string();
+        let told = (superblock, transition.kind, transition.change);
+        self.transitions.push(told);
         let to = match transition.change {
             Change::Firing => "firing".to_owned(),
             Change::Resolved { why } => format!("resolved {why:?}").to_lowercase(),

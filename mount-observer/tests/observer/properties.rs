@@ -1,0 +1,310 @@
+//! What holds whatever happens.
+
+use std::collections::BTreeMap;
+
+use mount_observer::{
+    alert::{Change, Resolution, Severity, State},
+    alerts::{AlertLife, Condition, Stage},
+    config::Config,
+    decode,
+    input::{Effect, Input, Scan, SelfInfo},
+    mountinfo,
+    observer::Observer,
+    snapshot::Snapshot,
+    text,
+    time::{Mono, Now, Wall},
+};
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use crate::script;
+
+const INFO: SelfInfo = SelfInfo {
+    is_initial_pid_namespace: true,
+    is_single_look: false,
+};
+
+/// Bytes a kernel path can contain, the odd ones often.
+fn path() -> impl Strategy<Value = Vec<u8>> {
+    let odd = select(b" \t\n\\\xff\xc3/#-".to_vec());
+    let byte = prop_oneof![odd, any::<u8>().prop_filter("no NUL", |byte| *byte != 0)];
+    vec(byte, 0..20).prop_map(|mut path| {
+        path.insert(0, b'/');
+        path
+    })
+}
+
+/// As `seq_path` and `mangle` write it.
+fn kernel_escaped(bytes: &[u8]) -> Vec<u8> {
+    let escape = |&byte: &u8| {
+        if b" \t\n\\".contains(&byte) {
+            format!("\\{byte:03o}").into_bytes()
+        } else {
+            vec![byte]
+        }
+    };
+    bytes.iter().flat_map(escape).collect()
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_mount_table(bytes in vec(any::<u8>(), 0..2_000)) {
+        let parsed = mountinfo::parse(&bytes);
+        let lines = bytes.split_inclusive(|byte| *byte == b'\n').count();
+        prop_assert_eq!(count(parsed.lines.len()) + parsed.bad_lines, count(lines));
+    }
+
+    #[test]
+    fn a_mount_table_survives_the_kernels_escapes(
+        point in path(), root in path(), source in vec(any::<u8>().prop_filter("", |b| *b != 0), 0..9),
+        id in any::<u32>(), minor in 0_u32..1 << 20, optional in 0_usize..3,
+    ) {
+        let mut line = format!("{id} 1 0:{minor} ").into_bytes();
+        line.extend(kernel_escaped(&root));
+        line.push(b' ');
+        line.extend(kernel_escaped(&point));
+        line.extend(b" rw");
+        line.extend(b" shared:1".repeat(optional));
+        line.extend(b" - fuse.x ");
+        line.extend(kernel_escaped(&source));
+        line.extend(b" rw\n");
+        let parsed = mountinfo::parse(&line);
+        prop_assert_eq!(parsed.bad_lines, 0);
+        let read = &parsed.lines[0];
+        prop_assert_eq!((&read.mount_point, &read.root, &read.source), (&point, &root, &source));
+    }
+
+    #[test]
+    fn any_bytes_are_a_record_or_none(bytes in vec(any::<u8>(), 0..400)) {
+        decode::event(&bytes);
+    }
+
+    #[test]
+    fn any_bytes_are_rows_and_no_row_is_read_twice(bytes in vec(any::<u8>(), 0..2_000)) {
+        let (rows, bad) = decode::rows(&bytes);
+        prop_assert!((count(rows.len()) + bad) * 8 <= count(bytes.len()) + 7);
+    }
+
+    #[test]
+    fn escaped_text_is_harmless_and_leads_back(bytes in vec(any::<u8>(), 0..40)) {
+        let shown = text::escaped(&bytes);
+        prop_assert!(!shown.chars().any(char::is_control));
+        prop_assert_eq!(unescaped(&shown), bytes);
+    }
+}
+
+fn count(items: usize) -> u64 {
+    u64::try_from(items).unwrap()
+}
+
+fn unescaped(shown: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = shown;
+    while let Some(c) = rest.chars().next() {
+        if let Some(hex) = rest.strip_prefix("\\x") {
+            bytes.push(u8::from_str_radix(&hex[..2], 16).unwrap());
+            rest = &hex[2..];
+        } else if let Some(tail) = rest.strip_prefix("\\\\") {
+            bytes.push(b'\\');
+            rest = tail;
+        } else {
+            bytes.extend(c.to_string().bytes());
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    bytes
+}
+
+/// One thing a kernel may do, as a line of a scenario.
+fn happening() -> impl Strategy<Value = String> {
+    let dev = select(vec!["0:52", "0:53", "0:54"]);
+    let number = 1_u64..6;
+    let errno = select(vec!["EIO", "ENOTCONN", "ENOENT", "ECONNABORTED"]);
+    let operation = select(vec!["LOOKUP", "READ", "GETATTR", "SETLKW", "newfstatat"]);
+    let request = select(vec!["LOOKUP", "READ", "SETLKW"]);
+    prop_oneof![
+        dev.clone()
+            .prop_map(|d| format!("mount {d} fuse.x /mnt/{}", &d[2..])),
+        dev.clone().prop_map(|d| format!("umount /mnt/{}", &d[2..])),
+        dev.clone().prop_map(|d| format!("detach /mnt/{}", &d[2..])),
+        dev.clone()
+            .prop_map(|d| format!("serve {d} server[{}]", &d[2..])),
+        dev.clone()
+            .prop_map(|d| format!("exit server[{}] SIGKILL", &d[2..])),
+        dev.clone()
+            .prop_map(|d| format!("stop server[{}]", &d[2..])),
+        dev.clone()
+            .prop_map(|d| format!("cont server[{}]", &d[2..])),
+        dev.clone().prop_map(|d| format!("abort {d}")),
+        (dev.clone(), number.clone(), request)
+            .prop_map(|(d, n, op)| format!("send {d} #{n} {op} caller[{n}]")),
+        number.clone().prop_map(|n| format!("end #{n}")),
+        number.clone().prop_map(|n| format!("end #{n} EIO")),
+        number.prop_map(|n| format!("kill #{n}")),
+        (dev.clone(), operation, errno, 1_u64..9)
+            .prop_map(|(d, op, e, n)| format!("count {d} {op} x{n} errno={e} by=caller[7]")),
+        dev.prop_map(|d| format!("block {d} task[8] rpc_wait_bit_killable again")),
+        Just("lose ring_full 3".to_owned()),
+        Just("probe missing fuse_end".to_owned()),
+        Just("probe back fuse_end".to_owned()),
+        Just("scans fail".to_owned()),
+        Just("scans work".to_owned()),
+    ]
+}
+
+/// A history: happenings with pauses between them.
+fn history() -> impl Strategy<Value = Vec<(u64, String)>> {
+    let start = [
+        "mount 0:52 fuse.x /mnt/52",
+        "serve 0:52 server[52]",
+        "mount 0:53 nfs4 /mnt/53",
+    ];
+    let start = start.map(|line| (0, line.to_owned()));
+    vec((0_u64..4_000, happening()), 1..60).prop_map(move |rest| [start.to_vec(), rest].concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn every_operation_is_on_exactly_one_account(history in history()) {
+        let world = script::live(&history);
+        let snapshot = world.observer.snapshot();
+        let counted: u64 = world.totals.values().map(|total| total.count).sum();
+        prop_assert_eq!(accounted(&snapshot), counted);
+    }
+
+    #[test]
+    fn alerts_fire_before_they_resolve_and_one_at_a_time(history in history()) {
+        let world = script::live(&history);
+        let mut firing: BTreeMap<String, State> = BTreeMap::new();
+        for (superblock, kind, change) in &world.transitions {
+            let before = firing.get(superblock).copied();
+            match change {
+                Change::Firing => {
+                    prop_assert!(before.is_none() || before == Some(*kind));
+                    firing.insert(superblock.clone(), *kind);
+                }
+                Change::Resolved { why } => {
+                    prop_assert_eq!(before, Some(*kind));
+                    firing.remove(superblock);
+                    let is_terminal = *kind == State::Dead && *why == Resolution::Recovered;
+                    prop_assert!(!is_terminal, "the dead do not recover");
+                }
+            }
+        }
+        for superblock in &world.observer.snapshot().superblocks {
+            let shown = firing.get(&superblock.id.to_string());
+            let is_alerting = superblock.severity.is_some();
+            prop_assert_eq!(shown.copied(), is_alerting.then_some(superblock.state));
+        }
+    }
+
+    #[test]
+    fn the_same_history_gives_the_same_answers(history in history()) {
+        prop_assert_eq!(script::live(&history).log, script::live(&history).log);
+    }
+
+    #[test]
+    fn reading_the_totals_more_often_counts_the_same(history in history()) {
+        let rare = script::live(&history);
+        let often: Vec<_> = history
+            .iter()
+            .flat_map(|(pause, line)| [(*pause, line.clone()), (0, "read-totals".to_owned())])
+            .collect();
+        let often = script::live(&often);
+        let operations = |snapshot: &Snapshot| {
+            let all = snapshot.superblocks.iter();
+            all.map(|s| (s.id, s.operations.clone())).collect::<Vec<_>>()
+        };
+        let (rare, often) = (rare.observer.snapshot(), often.observer.snapshot());
+        // Where a superblock came or went in between, only the sum is the same.
+        prop_assert_eq!(accounted(&rare), accounted(&often));
+        let is_table_change = |line: &str| line.contains("mount") || line.contains("detach");
+        if !history.iter().skip(3).any(|(_, line)| is_table_change(line)) {
+            prop_assert_eq!(operations(&rare), operations(&often));
+        }
+    }
+
+    #[test]
+    fn a_quick_filesystem_never_alerts(
+        pauses in vec((1_u64..1_900, select(vec!["LOOKUP", "READ", "GETATTR"])), 1..40),
+    ) {
+        let mut history = vec![
+            (0, "mount 0:52 fuse.x /mnt/a".to_owned()),
+            (0, "serve 0:52 server[99]".to_owned()),
+        ];
+        for (pause, operation) in pauses {
+            history.push((pause, format!("send 0:52 #1 {operation} cat[7]")));
+            history.push((pause, "end #1".to_owned()));
+        }
+        prop_assert_eq!(script::live(&history).transitions, vec![]);
+    }
+
+    #[test]
+    fn no_input_makes_it_panic_or_grow_without_bound(
+        inputs in vec((any::<u64>(), 0_u8..6, vec(any::<u8>(), 0..300)), 0..60),
+    ) {
+        let mut observer = Observer::new(&Config::default(), INFO).unwrap();
+        for (at, kind, bytes) in inputs {
+            let now = Now { mono: Mono(at), wall: Wall(at) };
+            let scan = Scan { bytes: bytes.clone(), is_complete: at % 2 == 0 };
+            let input = match kind {
+                0 => Input::Record(bytes),
+                1 => Input::Holders(scan),
+                2 => Input::Tasks { scan, is_full: at % 3 == 0 },
+                3 => Input::Mountinfo { mnt_ns: u32::from(kind), is_own: true, bytes },
+                4 => Input::Namespaces(vec![u32::try_from(at % 7).unwrap()]),
+                _ => Input::Tick,
+            };
+            for effect in observer.step(now, input) {
+                prop_assert!(!matches!(effect, Effect::Transition(_)));
+            }
+        }
+    }
+}
+
+/// Every operation the snapshot accounts for.
+fn accounted(snapshot: &Snapshot) -> u64 {
+    let on_superblocks = snapshot.superblocks.iter().flat_map(|s| &s.operations);
+    let everywhere = on_superblocks.chain(&snapshot.unattributed);
+    let events = &snapshot.observer.events;
+    let elsewhere = events
+        .iter()
+        .find(|(name, _)| *name == "operations_elsewhere");
+    everywhere.map(|count| count.count).sum::<u64>() + elsewhere.map_or(0, |(_, count)| *count)
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+fn condition(kind: State) -> Condition {
+    Condition {
+        kind,
+        severity: Severity::Warning,
+        stage: Stage::Harm,
+        since: Mono(0),
+        reason: String::new(),
+        evidence: Vec::new(),
+        victims: Vec::new(),
+        victims_total: 0,
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_flaps_inside_the_hysteresis_band(gaps in vec(1_u64..10, 1..50)) {
+        let mut life = AlertLife::default();
+        let clear_after = std::time::Duration::from_secs(10);
+        let mut second = 0;
+        let mut told = 0;
+        for gap in gaps {
+            let found = Some(condition(State::Hung));
+            told += life.tick(Mono(second * SECOND), found, false, clear_after).len();
+            for away in 1..gap {
+                let now = Mono((second + away) * SECOND);
+                told += life.tick(now, None, false, clear_after).len();
+            }
+            second += gap;
+        }
+        prop_assert_eq!(told, 1);
+    }
+}
