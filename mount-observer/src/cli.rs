@@ -66,6 +66,8 @@ pub(crate) enum Document {
     Config,
     /// docs/CONFIG.md
     ConfigDoc,
+    /// docs/API.md
+    ApiDoc,
     /// docs/METRICS.md
     MetricsDoc,
 }

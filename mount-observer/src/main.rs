@@ -115,6 +115,7 @@ fn check_kernel(args: &CheckArgs) -> anyhow::Result<u8> {
 fn print(document: Document) -> anyhow::Result<u8> {
     show(&match document {
         Document::Config => config::commented_default(),
+        Document::ApiDoc => render::api::markdown(),
         Document::ConfigDoc => config::markdown(),
         Document::MetricsDoc => render::metrics::markdown(),
     })?;

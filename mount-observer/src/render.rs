@@ -5,6 +5,7 @@
 //! a terminal or a log passes [`escape::Escaped`] first.
 
 pub mod alert_line;
+pub mod api;
 pub mod check;
 pub mod duration;
 pub mod escape;

@@ -7,8 +7,8 @@ use crate::{
     errno::Errno,
     operation::Operation,
     snapshot::{
-        BlockedTask, ClassLatency, Fuse, Mount, ObserverHealth, OperationCount, Probe, Server,
-        ServerStatus, Snapshot, Superblock,
+        BlockedTask, ClassLatency, Fuse, Mount, ObserverHealth, OperationCount, Probe, Request,
+        Server, ServerStatus, Snapshot, Superblock,
     },
     superblock::{Dev, SuperblockId},
     time::{Mono, Wall},
@@ -218,6 +218,30 @@ fn health() -> ObserverHealth {
         self_touches: 0,
         transitions: vec![("dead", "firing", 1)],
     }
+}
+
+/// With something in every list.
+pub(crate) fn full_snapshot() -> Snapshot {
+    let mut snapshot = snapshot();
+    for superblock in &mut snapshot.superblocks {
+        superblock.evidence.push("a fact".to_owned());
+        superblock.requests.push(Request {
+            operation: Operation(Op::Fuse(1)),
+            unique: None,
+            nodeid: 1,
+            age_ns: None,
+            pid: None,
+            tid: None,
+            comm: None,
+            is_at_server: None,
+            source: "queue",
+        });
+        superblock.failures.push(Victim {
+            attribution: Some("path"),
+            ..victim(1, "stat", None)
+        });
+    }
+    snapshot
 }
 
 /// Nothing wrong.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     alert::{Severity, State, Victim},
-    snapshot::{ServerStatus, Snapshot, Superblock},
+    snapshot::{Mount, ServerStatus, Snapshot, Superblock},
     text::append,
 };
 
@@ -83,7 +83,7 @@ fn cells(superblock: &Superblock) -> [String; COLUMNS] {
         });
     [
         superblock.state.name().to_owned(),
-        cut(&superblock.mountpoint),
+        cut(&place(superblock)),
         cut(&superblock.fstype),
         server(superblock).unwrap_or_else(none),
         waiting.to_string(),
@@ -92,6 +92,18 @@ fn cells(superblock: &Superblock) -> [String; COLUMNS] {
             .map_or_else(none, |age_ns| Age(age_ns).to_string()),
         blocked(superblock).unwrap_or_else(none),
     ]
+}
+
+/// The mount point, with its namespace where that is not the observer's.
+fn place(superblock: &Superblock) -> String {
+    let mountpoint = &superblock.mountpoint;
+    let is_own = |mount: &Mount| mount.is_own_namespace;
+    match superblock.mounts.first() {
+        Some(mount) if !superblock.mounts.iter().any(is_own) => {
+            format!("{mountpoint} in mnt:[{}]", mount.mount_namespace)
+        }
+        _ => mountpoint.clone(),
+    }
 }
 
 /// `bindfs[99]`, with what is wrong with it.

@@ -1,0 +1,426 @@
+//! docs/API.md: what `/api/v1/snapshot` and `status --json` say. A test holds the table equal to the
+//! serialised snapshot.
+
+use crate::text::append;
+
+/// A place in the document (`[]` for each element of a list), its type, and what it says. A type
+/// with `?` may be null.
+type Field = (&'static str, &'static str, &'static str);
+
+const FIELDS: &[Field] = &[
+    (
+        "taken_unix_ns",
+        "integer",
+        "when it was taken, ns since the epoch",
+    ),
+    (
+        "mounts_seen",
+        "integer",
+        "mounts in all namespaces, in and out of scope",
+    ),
+    (
+        "superblocks_out_of_scope",
+        "integer",
+        "superblocks that are not observed",
+    ),
+    (
+        "superblocks[]",
+        "object",
+        "each superblock in scope, worst first",
+    ),
+    (
+        "superblocks[].id",
+        "string",
+        "device number, `0:52`; `0:52#1` for the second superblock under that number",
+    ),
+    ("superblocks[].fstype", "string", "filesystem type"),
+    (
+        "superblocks[].device",
+        "string",
+        "its source, as `mount` shows it",
+    ),
+    (
+        "superblocks[].mountpoint",
+        "string",
+        "the shortest mount point in the observer's namespace, else in another",
+    ),
+    (
+        "superblocks[].state",
+        "string",
+        "`ok`, `unknown`, `slow`, `erroring`, `stuck`, `hung` or `dead`",
+    ),
+    (
+        "superblocks[].severity",
+        "string?",
+        "`warning` or `critical`",
+    ),
+    (
+        "superblocks[].since_unix_ns",
+        "integer",
+        "when the state began, ns since the epoch",
+    ),
+    ("superblocks[].reason", "string", "one sentence"),
+    ("superblocks[].evidence[]", "string", "facts behind it"),
+    (
+        "superblocks[].in_flight",
+        "integer",
+        "requests sent and not ended: all of them",
+    ),
+    (
+        "superblocks[].oldest_request_age_ns",
+        "integer?",
+        "age of the oldest",
+    ),
+    (
+        "superblocks[].blocked",
+        "integer",
+        "tasks that wait for it: all of them",
+    ),
+    (
+        "superblocks[].mounts[]",
+        "object",
+        "every mount of it, in every namespace",
+    ),
+    (
+        "superblocks[].mounts[].mount_point",
+        "string",
+        "what is no UTF-8 is replaced",
+    ),
+    (
+        "superblocks[].mounts[].mount_point_escaped",
+        "string",
+        "what is no UTF-8, and control characters, as `\\xHH`",
+    ),
+    (
+        "superblocks[].mounts[].root",
+        "string",
+        "which directory of the filesystem is mounted",
+    ),
+    (
+        "superblocks[].mounts[].mount_namespace",
+        "integer",
+        "inode number of the namespace, as in `/proc/PID/ns/mnt`",
+    ),
+    (
+        "superblocks[].mounts[].is_own_namespace",
+        "boolean",
+        "whether it is the observer's own",
+    ),
+    (
+        "superblocks[].mounts[].mount_id",
+        "integer",
+        "as in mountinfo",
+    ),
+    (
+        "superblocks[].mounts[].is_covered",
+        "boolean",
+        "whether another mount hides it",
+    ),
+    ("superblocks[].mounts[].options", "string", "mount options"),
+    (
+        "superblocks[].requests[]",
+        "object",
+        "the oldest requests in flight",
+    ),
+    (
+        "superblocks[].requests[].operation",
+        "string",
+        "FUSE opcode",
+    ),
+    (
+        "superblocks[].requests[].unique",
+        "integer?",
+        "its number; null while not assigned",
+    ),
+    (
+        "superblocks[].requests[].nodeid",
+        "integer",
+        "the FUSE node it is about",
+    ),
+    (
+        "superblocks[].requests[].age_ns",
+        "integer?",
+        "null when it began before the observer and the kernel keeps no time",
+    ),
+    (
+        "superblocks[].requests[].pid",
+        "integer?",
+        "the caller's process",
+    ),
+    (
+        "superblocks[].requests[].tid",
+        "integer?",
+        "the caller's thread",
+    ),
+    (
+        "superblocks[].requests[].comm",
+        "string?",
+        "the caller's name",
+    ),
+    (
+        "superblocks[].requests[].is_at_server",
+        "boolean?",
+        "whether the server has read it; null when not seen on a queue",
+    ),
+    (
+        "superblocks[].requests[].source",
+        "string",
+        "`probe`: seen sent; `queue`: found on the connection's lists",
+    ),
+    (
+        "superblocks[].blocked_tasks[]",
+        "object",
+        "the tasks that wait longest",
+    ),
+    ("superblocks[].blocked_tasks[].pid", "integer", "process"),
+    ("superblocks[].blocked_tasks[].tid", "integer", "thread"),
+    ("superblocks[].blocked_tasks[].comm", "string", "name"),
+    (
+        "superblocks[].blocked_tasks[].task_state",
+        "string",
+        "`S` or `D`, as ps shows it",
+    ),
+    (
+        "superblocks[].blocked_tasks[].waits_in",
+        "string?",
+        "the kernel function it waits in",
+    ),
+    (
+        "superblocks[].blocked_tasks[].operation",
+        "string?",
+        "the request it waits for, when it is its own",
+    ),
+    (
+        "superblocks[].blocked_tasks[].age_ns",
+        "integer?",
+        "how long",
+    ),
+    (
+        "superblocks[].blocked_tasks[].stack[]",
+        "string",
+        "kernel stack, innermost first",
+    ),
+    (
+        "superblocks[].failures[]",
+        "object",
+        "recent failures with who met them, newest first",
+    ),
+    ("superblocks[].failures[].pid", "integer", "process"),
+    ("superblocks[].failures[].tid", "integer", "thread"),
+    ("superblocks[].failures[].comm", "string", "name"),
+    (
+        "superblocks[].failures[].operation",
+        "string?",
+        "what it tried",
+    ),
+    (
+        "superblocks[].failures[].age_ns",
+        "integer?",
+        "how long it waited",
+    ),
+    ("superblocks[].failures[].errno", "string?", "what it got"),
+    (
+        "superblocks[].failures[].path",
+        "string?",
+        "the path it gave, where that was seen",
+    ),
+    (
+        "superblocks[].failures[].attribution",
+        "string",
+        "`path` where the superblock was found by that path only; else absent",
+    ),
+    ("superblocks[].fuse", "object?", "FUSE only"),
+    (
+        "superblocks[].fuse.connection",
+        "string",
+        "the connection's number; its directory under `/sys/fs/fuse/connections` is the minor number",
+    ),
+    (
+        "superblocks[].fuse.is_connected",
+        "boolean?",
+        "null when nobody could be asked",
+    ),
+    (
+        "superblocks[].fuse.waiting",
+        "integer?",
+        "requests that wait for an answer or a slot",
+    ),
+    (
+        "superblocks[].fuse.server_status",
+        "string",
+        "`running`, `stopped`, `gone` or `unknown`",
+    ),
+    (
+        "superblocks[].fuse.servers[]",
+        "object",
+        "processes that hold, or held, the connection",
+    ),
+    ("superblocks[].fuse.servers[].pid", "integer", "process"),
+    ("superblocks[].fuse.servers[].comm", "string", "name"),
+    (
+        "superblocks[].fuse.servers[].status",
+        "string",
+        "`running`, `stopped`, `gone` or `unknown`",
+    ),
+    (
+        "superblocks[].fuse.servers[].exit",
+        "string?",
+        "how it ended, when that was seen: `exit 1`, `SIGKILL`",
+    ),
+    (
+        "superblocks[].operations[]",
+        "object",
+        "operations since the observer attached, by outcome",
+    ),
+    (
+        "superblocks[].operations[].operation",
+        "string",
+        "FUSE opcode (`LOOKUP`) or path system call (`newfstatat`)",
+    ),
+    (
+        "superblocks[].operations[].errno",
+        "string?",
+        "null for success",
+    ),
+    ("superblocks[].operations[].count", "integer", "how many"),
+    (
+        "unattributed[]",
+        "object",
+        "failures whose superblock could not be named",
+    ),
+    ("unattributed[].operation", "string", "path system call"),
+    ("unattributed[].errno", "string?", "what it got"),
+    ("unattributed[].count", "integer", "how many"),
+    ("observer", "object", "what the observer knows about itself"),
+    (
+        "observer.degraded[]",
+        "string",
+        "what it promised to see and does not",
+    ),
+    ("observer.probes[]", "object", "each probe of the plan"),
+    ("observer.probes[].probe", "string", "name"),
+    (
+        "observer.probes[].kind",
+        "string?",
+        "how it is attached; null when it is not",
+    ),
+    (
+        "observer.probes[].is_wanted",
+        "boolean",
+        "whether it should be",
+    ),
+    (
+        "observer.probes[].reason",
+        "string",
+        "why this way, or why not",
+    ),
+    (
+        "observer.events[]",
+        "[string, integer]",
+        "inputs taken: source, how many",
+    ),
+    (
+        "observer.dropped[]",
+        "[string, integer]",
+        "what was lost: reason, how many",
+    ),
+    (
+        "observer.maps[]",
+        "[string, integer, integer]",
+        "eBPF map, entries, limit",
+    ),
+    (
+        "observer.self_touches",
+        "integer",
+        "requests the observer itself sent to an observed filesystem: 0",
+    ),
+    (
+        "observer.transitions[]",
+        "[string, string, integer]",
+        "alerts: kind, `firing` or `resolved`, how many",
+    ),
+];
+
+/// docs/API.md.
+pub fn markdown() -> String {
+    let mut out = String::from(
+        "# API\n\n\
+         Generated by `mount-observer print api-doc`; a test compares.\n\n\
+         | path | answer |\n|---|---|\n\
+         | `/metrics` | Prometheus text format: [METRICS.md](METRICS.md) |\n\
+         | `/api/v1/snapshot` | everything known at the last tick, as JSON: below |\n\
+         | `/-/healthy` | 200 while the observer's loop makes progress, else 503 |\n\
+         | `/-/ready` | 200 once the first look at all mounts is done, before that 503 |\n\n\
+         Until the first look is done, `/metrics` and `/api/v1/snapshot` answer 503.\n\n\
+         ## /api/v1/snapshot\n\n\
+         `mount-observer status --json` prints the same. A type with `?` may be null; lists of \
+         requests, tasks and failures are cut, the counts beside them are not. Fields may be added; \
+         those below keep their meaning.\n\n\
+         | field | type | meaning |\n|---|---|---|\n",
+    );
+    for (path, kind, meaning) in FIELDS {
+        append(
+            &mut out,
+            format_args!("| `{path}` | {kind} | {meaning} |\n"),
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::render::fixture;
+
+    /// Every place of the document; what lies in a list of names and numbers is one place.
+    fn places(value: &Value, at: &str, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    let place = if at.is_empty() {
+                        name.clone()
+                    } else {
+                        format!("{at}.{name}")
+                    };
+                    if !value.is_array() {
+                        found.insert(place.clone());
+                    }
+                    places(value, &place, found);
+                }
+            }
+            Value::Array(elements) => {
+                let place = format!("{at}[]");
+                found.insert(place.clone());
+                for element in elements.iter().filter(|element| element.is_object()) {
+                    places(element, &place, found);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    #[test]
+    fn the_table_names_every_place_of_the_document_and_no_other() {
+        let document = serde_json::to_value(fixture::full_snapshot()).unwrap();
+        let mut found = BTreeSet::new();
+        places(&document, "", &mut found);
+        let documented: BTreeSet<String> = FIELDS
+            .iter()
+            .map(|(path, _, _)| (*path).to_owned())
+            .collect();
+        assert_eq!(documented, found);
+    }
+
+    #[test]
+    fn the_committed_page_is_the_generated_one() {
+        assert_eq!(
+            include_str!("../../../docs/API.md"),
+            markdown(),
+            "run: mount-observer print api-doc > docs/API.md"
+        );
+    }
+}

@@ -1,0 +1,93 @@
+//! The command line from outside, as far as it needs no privileges.
+#![cfg(feature = "daemon")]
+#![expect(clippy::expect_used, reason = "helpers of tests")]
+
+use std::process::{Command, Output};
+
+fn mount_observer(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mount-observer"))
+        .args(arguments)
+        .output()
+        .expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// A configuration file of this test's own.
+fn config(name: &str, content: &str) -> String {
+    let path = std::env::temp_dir().join(format!("{name}-{}.toml", std::process::id()));
+    std::fs::write(&path, content).expect("the file is written");
+    path.into_os_string().into_string().expect("UTF-8")
+}
+
+#[test]
+fn documents_are_printed() {
+    for (document, begins) in [
+        ("config", "# The configuration of mount-observer."),
+        ("config-doc", "# Configuration\n"),
+        ("metrics-doc", "# Metrics\n"),
+        ("api-doc", "# API\n"),
+    ] {
+        let output = mount_observer(&["print", document]);
+        assert_eq!(output.status.code(), Some(0), "{document}");
+        assert!(text(&output.stdout).starts_with(begins), "{document}");
+    }
+}
+
+#[test]
+fn every_command_explains_itself_with_examples() {
+    for command in ["run", "status", "check", "print"] {
+        let output = mount_observer(&[command, "--help"]);
+        assert_eq!(output.status.code(), Some(0), "{command}");
+        let help = text(&output.stdout);
+        assert!(help.contains("Usage: mount-observer"), "{help}");
+        assert!(
+            help.contains("Example") || help.contains("Exits with 3"),
+            "{help}"
+        );
+    }
+}
+
+#[test]
+fn a_bad_command_line_is_told_from_a_failure() {
+    for (arguments, code) in [
+        (&["run", "--nonsense"][..], 2),
+        (&[], 2),
+        (&["run", "--web.listen-address", "nowhere"], 2),
+        (&["run", "--config", "/proc/self/nonexistent.toml"], 2),
+        (&["status", "--json", "--nagios"], 3),
+        (&["--version"], 0),
+    ] {
+        let output = mount_observer(arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {output:?}"
+        );
+    }
+}
+
+#[test]
+fn a_bad_configuration_names_the_line_and_the_nearest_key() {
+    let path = config("bad", "[detect]\nhung_afer = \"5s\"\n");
+    let output = mount_observer(&["run", "--config", &path]);
+    let nagios = mount_observer(&["status", "--nagios", "--config", &path]);
+    std::fs::remove_file(&path).expect("the file is removed");
+
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        text(&output.stderr),
+        format!(
+            "mount-observer: {path} is not a valid configuration:\n\
+             line 2: unknown key `detect.hung_afer`; did you mean `hung_after`?\n"
+        )
+    );
+    assert_eq!(nagios.status.code(), Some(3));
+    let line = text(&nagios.stdout);
+    assert!(
+        line.starts_with("MOUNTS UNKNOWN - ") && line.lines().count() == 1,
+        "{line}"
+    );
+}
