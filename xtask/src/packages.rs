@@ -49,6 +49,11 @@ const TOOLS: [Tool; 6] = [
     },
 ];
 
+/// Whether this is a Debian on which we are root.
+pub(crate) fn may_install() -> bool {
+    rustix::process::geteuid().is_root() && is_file("/usr/bin/apt-get")
+}
+
 /// Finds what is missing; installs it when asked to, else says what to install.
 pub(crate) fn provide(install: bool) -> Result<()> {
     let missing: Vec<_> = TOOLS.iter().filter(|tool| !is_there(tool)).collect();
@@ -58,7 +63,7 @@ pub(crate) fn provide(install: bool) -> Result<()> {
     let packages: Vec<_> = missing.iter().map(|tool| tool.package).collect();
     if !install {
         bail!(
-            "missing: {0}; run `apt-get install {0}` as root, or repeat with --install",
+            "missing: {0}; run `apt-get install {0}` as root, or run the tests as root",
             packages.join(" ")
         );
     }
@@ -80,10 +85,14 @@ pub(crate) fn provide(install: bool) -> Result<()> {
     Ok(())
 }
 
+fn is_there(tool: &Tool) -> bool {
+    tool.paths.iter().any(|path| is_file(path))
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "xtask is no part of the observer"
 )]
-fn is_there(tool: &Tool) -> bool {
-    tool.paths.iter().any(|path| Path::new(path).is_file())
+fn is_file(path: &str) -> bool {
+    Path::new(path).is_file()
 }

@@ -29,10 +29,10 @@ pub(crate) struct Args {
     /// What to run.
     #[arg(value_enum, default_value_t = Scope::All)]
     scope: Scope,
-    /// Install what is missing: Debian packages through apt-get (as root), and the toolchain that
-    /// rebuilds the eBPF object.
+    /// Do not install anything. As root on Debian, what is missing is installed: Debian packages
+    /// through apt-get, and the toolchain that rebuilds the eBPF object. Otherwise it is named.
     #[arg(long)]
-    install: bool,
+    no_install: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -47,12 +47,13 @@ enum Scope {
 
 /// Runs every step of the scope, and fails when any failed.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let install = !args.no_install && packages::may_install();
     let mut steps = Steps::new();
     if args.scope != Scope::Host {
-        unit(&mut steps, args.install);
+        unit(&mut steps, install);
     }
     if args.scope != Scope::Unit {
-        host(&mut steps, args.install);
+        host(&mut steps, install);
     }
     steps.finish()
 }
