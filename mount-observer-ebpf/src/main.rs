@@ -9,6 +9,7 @@
 
 mod check;
 mod counters;
+mod floor;
 mod fuse;
 mod holders;
 mod kernel;

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The object, built by `cargo xtask build-ebpf` and committed: its provenance lies next to it.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/assets/mount-observer.bpf.o"
 ));

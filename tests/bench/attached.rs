@@ -1,0 +1,158 @@
+//! What is attached while something is measured.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use aya::{Btf, Ebpf, programs::BtfTracePoint};
+use mount_observer::{
+    config::StatxMode,
+    daemon::{
+        facts,
+        kernel::{Attached as Programs, Kernel, OBJECT, Options},
+    },
+    errno::Errno,
+    input::MountPoint,
+    plan::{self, Purpose},
+    superblock::Dev,
+};
+
+/// A way to be attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Not at all.
+    Nothing,
+    /// Empty programs.
+    Empty(&'static [(&'static str, &'static str)]),
+    /// The observer, with path syscalls observed so.
+    Observer(StatxMode),
+}
+
+/// Empty programs on both ends of a FUSE request.
+pub(crate) const EMPTY_FUSE: Mode = Mode::Empty(&[
+    ("empty_send", "fuse_request_send"),
+    ("empty_end", "fuse_request_end"),
+]);
+/// An empty program where system calls end.
+pub(crate) const EMPTY_EXIT: Mode = Mode::Empty(&[("empty_exit", "sys_exit")]);
+/// Empty programs where system calls begin and end.
+pub(crate) const EMPTY_BOTH: Mode =
+    Mode::Empty(&[("empty_enter", "sys_enter"), ("empty_exit", "sys_exit")]);
+
+/// What the paths of the load are attributed to.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The superblock in scope.
+    pub(crate) dev: Dev,
+    /// The superblock of the root.
+    pub(crate) root: Dev,
+    /// This process's mount namespace.
+    pub(crate) mnt_ns: u32,
+    /// Where it is mounted.
+    pub(crate) path: Vec<u8>,
+}
+
+/// Something attached; dropping it detaches.
+pub(crate) enum Attached {
+    /// Nothing.
+    Nothing,
+    /// Empty programs.
+    Empty { _programs: Box<Ebpf> },
+    /// The observer's kernel side, and the thread that drains its ring.
+    Observer { _programs: Programs, _drain: Drain },
+}
+
+/// Drains the ring as the daemon does, until dropped.
+pub(crate) struct Drain {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A drain that panicked has nothing left to stop.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Mode {
+    /// Attaches.
+    pub(crate) fn attach(self, place: &Place) -> Result<Attached> {
+        match self {
+            Self::Nothing => Ok(Attached::Nothing),
+            Self::Empty(programs) => attach_empty(programs),
+            Self::Observer(mode) => attach_observer(mode, place),
+        }
+    }
+}
+
+fn attach_empty(programs: &[(&str, &str)]) -> Result<Attached> {
+    let mut ebpf = Ebpf::load(OBJECT)?;
+    let btf = Btf::from_sys_fs()?;
+    for (name, target) in programs {
+        let program = ebpf.program_mut(name).context("no such program")?;
+        let program: &mut BtfTracePoint = program.try_into()?;
+        program.load(target, &btf)?;
+        program.attach()?;
+    }
+    Ok(Attached::Empty {
+        _programs: Box::new(ebpf),
+    })
+}
+
+fn attach_observer(mode: StatxMode, place: &Place) -> Result<Attached> {
+    let facts = facts::gather();
+    let plan = plan::plan(&facts, Purpose::Watch(mode));
+    let options = Options {
+        slow_ns: 1_000_000_000,
+        recorded_errno: (0..192)
+            .map(Errno)
+            .filter(|errno| errno.is_connection_class())
+            .collect(),
+        ring_bytes: None,
+    };
+    let mut kernel = Kernel::load(&plan, &facts, &options)?;
+    for probe in &kernel.probes {
+        ensure!(
+            !probe.is_wanted || probe.kind.is_some(),
+            "{}: {}",
+            probe.probe,
+            probe.reason
+        );
+    }
+    kernel.maps.watch_superblocks(&[place.dev])?;
+    kernel.maps.watch_mount_points(&[MountPoint {
+        mnt_ns: place.mnt_ns,
+        root: place.root,
+        path: place.path.clone(),
+        dev: place.dev,
+    }])?;
+    let Kernel {
+        mut ring, attached, ..
+    } = kernel;
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let thread = thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            ring.drain(|_| ());
+            thread::park_timeout(Duration::from_millis(100));
+        }
+    });
+    Ok(Attached::Observer {
+        _programs: attached,
+        _drain: Drain {
+            stop,
+            thread: Some(thread),
+        },
+    })
+}
