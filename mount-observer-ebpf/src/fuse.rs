@@ -12,6 +12,7 @@ use aya_ebpf::{
     macros::{btf_tracepoint, raw_tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext},
 };
+use aya_log_ebpf::{debug, warn};
 use mount_observer_common::{COMM_BYTES, Counter, InFlight, Op, Record, RecordKind, TotalsKey};
 
 use crate::{
@@ -97,6 +98,7 @@ fn sent<R: Reader>(request: *const u8) {
     // Overwrites the entry of a request that never ended: the slab hands addresses out again.
     if IN_FLIGHT.insert(request as u64, entry, 0).is_err() {
         count(Counter::InFlightFull);
+        warn!((), "no room for a request in flight");
     }
 }
 
@@ -118,6 +120,10 @@ fn ended<R: Reader>(request: *const u8) {
         return;
     }
     count(Counter::RequestsEnded);
+    debug!(
+        (),
+        "opcode {} on {:x} ended with errno {}", opcode, dev, errno
+    );
     let end = End {
         now_ns,
         op: Op::wire_of_opcode(opcode),

@@ -2,7 +2,8 @@
 //!
 //! Every program does bounded work and touches no file. What a program cannot do it counts
 //! (`COUNTERS`). Struct offsets arrive in frozen `.rodata` ([`kernel`]), so the verifier sees
-//! constants and accepts typed loads without a `bpf_probe_read_kernel` per field.
+//! constants and accepts typed loads without a `bpf_probe_read_kernel` per field. The programs' own
+//! messages depend on such a constant too: at the default level the verifier removes them.
 
 #![no_std]
 #![no_main]

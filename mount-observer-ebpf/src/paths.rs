@@ -16,6 +16,7 @@ use aya_ebpf::{
     maps::lpm_trie::Key,
     programs::BtfTracePointContext,
 };
+use aya_log_ebpf::debug;
 use mount_observer_common::{
     Counter, MATCHED_PATH_BYTES, MountPath, PATH_MAX_BYTES, PathArguments, PathRecord, RecordKind,
     STARTS_MAX, SYSCALL_OPS_MAX, Start, TotalsKey, TotalsSlot,
@@ -279,6 +280,10 @@ fn stat_dev(call: &Call) -> u32 {
 fn failed(call: &Call, errno: u32, timing: Option<Timing>) {
     count(Counter::PathFailures);
     let dev = attribute(call);
+    debug!(
+        (),
+        "syscall {} failed with errno {} on {:x}", call.number, errno, dev
+    );
     if dev == 0 {
         count(Counter::PathsUnattributed);
     }

@@ -5,6 +5,7 @@ use aya_ebpf::{
     helpers::{bpf_get_current_cgroup_id, generated::bpf_get_current_comm},
     maps::ring_buf::RingBufEntry,
 };
+use aya_log_ebpf::warn;
 use mount_observer_common::{COMM_BYTES, Counter, Record, RecordKind};
 
 use crate::{counters::count, maps::EVENTS};
@@ -25,6 +26,7 @@ pub fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
     let entry = EVENTS.reserve::<T>(0);
     if entry.is_none() {
         count(Counter::RingFull);
+        warn!((), "no room in the ring buffer");
     }
     entry
 }

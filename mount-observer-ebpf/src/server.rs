@@ -3,6 +3,7 @@
 use aya_ebpf::{
     helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
+use aya_log_ebpf::debug;
 use mount_observer_common::{Counter, Record, RecordKind};
 
 use crate::{
@@ -31,6 +32,7 @@ fn server_exit(context: BtfTracePointContext) -> i32 {
         return 0;
     }
     count(Counter::ServerExits);
+    debug!((), "server {} exits", tgid);
     let Some(mut room) = record::reserve::<Record>() else {
         return 0;
     };

@@ -1,6 +1,7 @@
 //! Exact counters per superblock, operation and errno, and the rate limit of the records.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_log_ebpf::warn;
 use mount_observer_common::{BUCKETS, Counter, TotalsKey, TotalsSlot, bucket_of};
 
 use crate::{counters::count, maps::TOTALS};
@@ -27,6 +28,7 @@ pub fn slot_of(key: &TotalsKey) -> Option<*mut TotalsSlot> {
     let slot = TOTALS.get_ptr_mut(key);
     if slot.is_none() {
         count(Counter::TotalsFull);
+        warn!((), "no room in the totals");
     }
     slot
 }

@@ -1,6 +1,7 @@
 //! Everything that talks to the outside: the kernel, clocks, files, sockets. It decides nothing.
 
 pub mod bpf;
+mod bpf_log;
 pub mod btf;
 pub mod check;
 pub mod clock;

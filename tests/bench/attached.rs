@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use aya::{Btf, Ebpf, programs::BtfTracePoint};
 use mount_observer::{
-    config::StatxMode,
+    config::{BpfLogLevel, StatxMode},
     daemon::{
         facts,
         kernel::{Attached as Programs, Kernel, OBJECT, Options},
@@ -119,6 +119,7 @@ fn attach_observer(mode: StatxMode, place: &Place) -> Result<Attached> {
             .map(Errno)
             .filter(|errno| errno.is_connection_class())
             .collect(),
+        log: BpfLogLevel::Off,
         ring_bytes: None,
     };
     let mut kernel = Kernel::load(&plan, &facts, &options)?;

@@ -233,7 +233,7 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
 fn has_mangled_name(object: &[u8]) -> bool {
     object
         .windows(4)
-        .any(|bytes| bytes == b"_RNv" || bytes == b"_RIN")
+        .any(|bytes| bytes == b"_RNv" || bytes == b"_RNC" || bytes == b"_RIN")
 }
 
 fn field<'a>(text: &'a str, name: &str) -> &'a str {

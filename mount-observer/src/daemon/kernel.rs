@@ -15,14 +15,16 @@ use aya::{
 use mount_observer_common::{PathArguments, STARTS_MAX, Settings, TextRange};
 
 use super::{
-    bpf, heap,
+    bpf,
+    bpf_log::{self, BpfLog},
+    heap,
     maps::{self, Maps, MapsError, Sizes},
     ring::Ring,
     scan::{ConnectionChecker, Scanner},
     symbols, syscalls, tick,
 };
 use crate::{
-    config::StatxMode,
+    config::{BpfLogLevel, StatxMode},
     errno::Errno,
     input::{ProbeHealth, WaitFunction},
     plan::{AttachPlan, Candidate, KernelFacts, Mechanism, PlannedProbe, Probe},
@@ -55,6 +57,9 @@ pub enum LoadError {
     /// It did not answer.
     #[error("the program {0} did not answer")]
     Ask(&'static str, #[source] io::Error),
+    /// The programs' messages cannot be read.
+    #[error("cannot read the programs' own messages")]
+    Log(#[from] aya_log::Error),
     /// The object does not belong to this program.
     #[error("the eBPF object has no program {0}")]
     Missing(&'static str),
@@ -67,6 +72,8 @@ pub struct Options {
     pub slow_ns: u64,
     /// Errno whose failures leave a record.
     pub recorded_errno: Vec<Errno>,
+    /// Least severe level of the programs' own messages.
+    pub log: BpfLogLevel,
     /// Bytes of the ring buffer, rounded up to a power of two of pages; `None` for the default.
     pub ring_bytes: Option<u32>,
 }
@@ -151,7 +158,14 @@ impl Kernel {
         drop(btf);
         // Only now: programs refer to maps by descriptors, which must stay open until all are loaded.
         let maps = Maps::take(&mut ebpf, settings, sizes, cpus)?;
-        let ring = maps::typed("EVENTS", Ring::new(maps::take(&mut ebpf, "EVENTS")?))?;
+        let messages = match options.log {
+            BpfLogLevel::Off => None,
+            BpfLogLevel::Warn | BpfLogLevel::Debug => Some(BpfLog::take(&mut ebpf)?),
+        };
+        let ring = maps::typed(
+            "EVENTS",
+            Ring::new(maps::take(&mut ebpf, "EVENTS")?, messages),
+        )?;
         let mode = maps::typed(
             "SCAN_MODE",
             Array::try_from(maps::take(&mut ebpf, "SCAN_MODE")?),
@@ -187,11 +201,13 @@ fn load_object(
     } else {
         1
     };
+    let level = bpf_log::level(options.log);
     let mut loader = EbpfLoader::new();
     loader
         .btf(None)
         .override_global("RECORDED_ERRNO", &recorded, true)
         .override_global("DESCRIPTOR_SYSCALLS", &descriptors, true)
+        .override_global(aya_log::LEVEL, &level, true)
         .map_max_entries("TOTALS", sizes.totals)
         .map_max_entries("IN_FLIGHT", sizes.in_flight)
         .map_max_entries("STARTS", starts)

@@ -121,6 +121,7 @@ pub(super) fn options(config: &Config) -> Options {
             .map(Errno)
             .filter(|errno| errno.is_connection_class())
             .collect(),
+        log: config.log.bpf,
         ring_bytes: Some(config.probes.ring_bytes),
     }
 }
