@@ -55,7 +55,10 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::as_conversions, reason = "the discriminant of a fieldless enum")]
+    #[expect(
+        clippy::as_conversions,
+        reason = "the discriminant of a fieldless enum"
+    )]
     fn the_levels_are_those_of_the_programs() {
         assert_eq!(level(BpfLogLevel::Off), 0);
         assert_eq!(level(BpfLogLevel::Warn), aya_log::Level::Warn as u8);
