@@ -12,11 +12,7 @@ use tracing::{
 };
 
 use super::ALERT_TARGET;
-use crate::{
-    render::escape::{Escaped, escaped},
-    text::append,
-    time::Wall,
-};
+use crate::{render::escape::escaped, text::append, time::Wall};
 
 /// An event, taken apart.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,8 +37,7 @@ impl Entry {
         entry
     }
 
-    /// `2026-11-21T09:40:01.123Z WARN  message key=value`; of an alert only the message, which
-    /// says all of it.
+    /// `2026-11-21T09:40:01.123Z WARN  message key=value`.
     pub(super) fn text(&self, is_coloured: bool) -> Vec<u8> {
         let (colour, plain) = match self.level {
             _ if !is_coloured => ("", ""),
@@ -50,19 +45,19 @@ impl Entry {
             Level::WARN => ("\x1b[33m", "\x1b[0m"),
             _ => ("\x1b[2m", "\x1b[0m"),
         };
-        let mut line = format!(
-            "{} {colour}{:<5}{plain} {}",
-            self.time(),
-            self.level,
-            Escaped(&self.message)
-        );
+        let (time, level, said) = (self.time(), self.level, self.said());
+        format!("{time} {colour}{level:<5}{plain} {said}\n").into_bytes()
+    }
+
+    /// The message with its fields; of an alert only the message, which says all of it.
+    pub(super) fn said(&self) -> String {
+        let mut said = escaped(&self.message);
         if self.target != ALERT_TARGET {
             for (name, value) in &self.fields {
-                append(&mut line, format_args!(" {name}={}", logfmt(value)));
+                append(&mut said, format_args!(" {name}={}", logfmt(value)));
             }
         }
-        line.push('\n');
-        line.into_bytes()
+        said
     }
 
     /// One JSON object with the fields beside `time`, `level`, `target` and `message`.

@@ -23,7 +23,8 @@ pub(super) fn connect() -> io::Result<UnixDatagram> {
 /// The datagram of an entry.
 pub(super) fn encode(entry: &Entry) -> Vec<u8> {
     let mut out = Vec::new();
-    push(&mut out, "MESSAGE", &entry.message);
+    // journalctl shows nothing else unless asked.
+    push(&mut out, "MESSAGE", &entry.said());
     push(&mut out, "PRIORITY", priority(entry.level));
     push(&mut out, "SYSLOG_IDENTIFIER", "mount-observer");
     push(&mut out, "MOUNT_OBSERVER_TARGET", entry.target);
@@ -80,7 +81,7 @@ mod tests {
             message: "m".to_owned(),
             fields: vec![("mountpoint", json!("/a\nPRIORITY=7")), ("pid", json!(7))],
         };
-        let mut expected = b"MESSAGE=m\nPRIORITY=3\nSYSLOG_IDENTIFIER=mount-observer\n\
+        let mut expected = b"MESSAGE=m mountpoint=\"/a\\nPRIORITY=7\" pid=7\nPRIORITY=3\nSYSLOG_IDENTIFIER=mount-observer\n\
             MOUNT_OBSERVER_TARGET=t\nMOUNT_OBSERVER_MOUNTPOINT\n"
             .to_vec();
         expected.extend_from_slice(&13_u64.to_le_bytes());
