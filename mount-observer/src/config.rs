@@ -118,6 +118,18 @@ pub enum StatxMode {
     Off,
 }
 
+impl StatxMode {
+    /// The name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Full => "full",
+            Self::Errors => "errors",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// `[scope]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -33,7 +33,7 @@ pub fn check(config: &Config) -> CheckReport {
         kernel: facts.release.clone(),
         facts: described(&facts),
         needs: needs(&facts),
-        statx: format!("{:?}", plan.statx).to_lowercase(),
+        statx: plan.statx.name().to_owned(),
         statx_reason: plan.statx_reason.to_owned(),
         probes,
         failure,

@@ -90,11 +90,23 @@ impl Engine {
         self.settle();
     }
 
-    /// Asks for the state of one connection and takes the answer; `None` when it cannot be asked.
-    pub fn check(&mut self, connection_ptr: u64, dev: Dev) -> Option<ConnectionCheck> {
-        let answer = self.ask(connection_ptr, dev)?;
-        self.feed([Input::Connection(answer)]);
-        Some(answer)
+    /// Asks for the state of connections and takes the answers, all of them before anything is
+    /// decided. Says which are still connected; one that cannot be asked is not.
+    pub fn check(&mut self, connections: &[(u64, Dev)]) -> Vec<bool> {
+        let answers: Vec<Option<ConnectionCheck>> = connections
+            .iter()
+            .map(|&(connection_ptr, dev)| self.ask(connection_ptr, dev))
+            .collect();
+        let are_connected = answers
+            .iter()
+            .map(|answer| {
+                answer
+                    .and_then(|answer| answer.state)
+                    .is_some_and(|state| state.is_connected)
+            })
+            .collect();
+        self.feed(answers.into_iter().flatten().map(Input::Connection));
+        are_connected
     }
 
     /// What was asked for since the last call.

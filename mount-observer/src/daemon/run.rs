@@ -105,7 +105,7 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
     let result = runtime.block_on(async {
         let (daemon, shared, tables) = Daemon::start(config, source, kernel, &facts, log)?;
         http::serve(listener, shared)?;
-        tracing::info!(%address, statx = ?plan.statx, "observing");
+        tracing::info!(%address, statx = plan.statx.name(), "observing");
         daemon.watch(tables).await
     });
     // A job that hangs in the kernel must not keep us: the process ends without it.

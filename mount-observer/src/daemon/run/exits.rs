@@ -55,20 +55,24 @@ impl Exits {
         }
     }
 
-    /// Looks at what is due.
+    /// Looks at what is due, and goes on following what is still connected.
     pub(super) fn follow(&mut self, engine: &mut Engine) {
         let now = Instant::now();
-        self.0.retain_mut(|followed| {
-            if followed.due > now {
-                return true;
-            }
-            let answer = engine.check(followed.connection_ptr, followed.dev);
-            let is_connected = answer
-                .and_then(|answer| answer.state)
-                .is_some_and(|state| state.is_connected);
+        let due: Vec<Followed> = self
+            .0
+            .extract_if(.., |followed| followed.due <= now)
+            .collect();
+        let connections: Vec<(u64, Dev)> = due
+            .iter()
+            .map(|followed| (followed.connection_ptr, followed.dev))
+            .collect();
+        let are_connected = engine.check(&connections);
+        for (mut followed, is_connected) in due.into_iter().zip(are_connected) {
             followed.looks += 1;
-            followed.due = now + FIRST * (1 << followed.looks.min(LOOKS_MAX));
-            is_connected && followed.looks < LOOKS_MAX
-        });
+            if is_connected && followed.looks < LOOKS_MAX {
+                followed.due = now + FIRST * (1 << followed.looks);
+                self.0.push(followed);
+            }
+        }
     }
 }
