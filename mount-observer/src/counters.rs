@@ -25,11 +25,12 @@ const FAILURE_KINDS_MAX: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     operations: BTreeMap<(Operation, Option<Errno>), u64>,
-    latency: BTreeMap<Class, Histogram>,
+    /// By class; most filesystems see two or three of them.
+    latency: [Option<Box<Histogram>>; Class::ALL.len()],
     /// When a FUSE request last ended, in whatever way.
     pub last_completion: Option<Mono>,
     storm: VecDeque<Slot<Failures>>,
-    slow: VecDeque<Slot<Latencies>>,
+    slow: VecDeque<Slot<LatencySlot>>,
 }
 
 #[derive(Clone, Debug)]
@@ -42,6 +43,13 @@ struct Histogram {
 struct Slot<T> {
     start: Mono,
     content: T,
+}
+
+/// The latencies of one slot: 16 slots x 128 B = 2 KiB per superblock.
+#[derive(Clone, Debug, Default)]
+struct LatencySlot {
+    buckets: [u32; BUCKETS],
+    slow: u32,
 }
 
 /// Connection-class failures in a window.
@@ -166,19 +174,19 @@ impl Counters {
             return;
         }
         let class = operation.class();
-        let histogram = self.latency.entry(class).or_default();
-        histogram.sum_ns = histogram.sum_ns.saturating_add(total.sum_ns);
-        let fresh = total.buckets.iter().map(|count| u64::from(*count));
-        for (bucket, count) in histogram.buckets.iter_mut().zip(fresh.clone()) {
-            *bucket += count;
+        for (known, histogram) in Class::ALL.iter().zip(&mut self.latency) {
+            if *known == class {
+                histogram.get_or_insert_default().add(total);
+            }
         }
         if class == Class::Blocking {
             return;
         }
         let latencies = current(&mut self.slow, now, window);
-        latencies.slow += total.slow;
-        for (bucket, count) in latencies.buckets.iter_mut().zip(fresh) {
-            *bucket += count;
+        let slow = u32::try_from(total.slow).unwrap_or(u32::MAX);
+        latencies.slow = latencies.slow.saturating_add(slow);
+        for (bucket, count) in latencies.buckets.iter_mut().zip(total.buckets) {
+            *bucket = bucket.saturating_add(count);
         }
     }
 
@@ -205,12 +213,12 @@ impl Counters {
         let mut sum = Latencies::default();
         for slot in recent(&self.slow, now, window) {
             let latencies = &slot.content;
-            sum.slow += latencies.slow;
+            sum.slow += u64::from(latencies.slow);
             if latencies.slow > 0 {
                 sum.since.get_or_insert(slot.start);
             }
             for (bucket, count) in sum.buckets.iter_mut().zip(latencies.buckets) {
-                *bucket += count;
+                *bucket += u64::from(count);
             }
         }
         sum
@@ -229,12 +237,25 @@ impl Counters {
 
     /// Latencies since attach.
     pub fn latency(&self) -> Vec<ClassLatency> {
-        let view = |(class, histogram): (&Class, &Histogram)| ClassLatency {
-            class: class.name(),
-            buckets: histogram.buckets,
-            sum_ns: histogram.sum_ns,
-        };
-        self.latency.iter().map(view).collect()
+        let all = Class::ALL.iter().zip(&self.latency);
+        all.filter_map(|(class, histogram)| {
+            let histogram = histogram.as_ref()?;
+            Some(ClassLatency {
+                class: class.name(),
+                buckets: histogram.buckets,
+                sum_ns: histogram.sum_ns,
+            })
+        })
+        .collect()
+    }
+}
+
+impl Histogram {
+    fn add(&mut self, total: &Total) {
+        self.sum_ns = self.sum_ns.saturating_add(total.sum_ns);
+        for (bucket, count) in self.buckets.iter_mut().zip(total.buckets) {
+            *bucket += u64::from(count);
+        }
     }
 }
 

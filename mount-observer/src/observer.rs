@@ -159,34 +159,38 @@ impl Observer {
     }
 
     /// Tells one change of one alert.
-    fn tell(&mut self, superblock: &Watched, step: Step) {
-        let to = match step.change {
+    fn tell(&mut self, transition: Transition) {
+        let to = match transition.change {
             Change::Firing => "firing",
             Change::Resolved { .. } => "resolved",
         };
-        let condition = step.condition;
-        *self.transitions.entry((condition.kind, to)).or_default() += 1;
-        let transition = Transition {
-            change: step.change,
-            kind: condition.kind,
-            severity: condition.severity,
-            superblock: superblock.id,
-            fstype: superblock.mounted.fstype.clone(),
-            device: superblock.mounted.device.clone(),
-            mountpoint: superblock.mounted.mountpoint.clone(),
-            since: condition.since,
-            since_unix_ns: self.now.wall_of(condition.since),
-            age_ns: nanos(self.now.mono.since(condition.since)),
-            reason: condition.reason,
-            evidence: condition.evidence,
-            victims: condition.victims,
-            victims_total: condition.victims_total,
-            advice: match step.change {
-                Change::Firing => advice::of(condition.kind, superblock),
-                Change::Resolved { .. } => String::new(),
-            },
-        };
+        *self.transitions.entry((transition.kind, to)).or_default() += 1;
         self.effects.push(Effect::Transition(Box::new(transition)));
+    }
+}
+
+/// One change of one superblock's alert, as it is told.
+fn transition(now: &Now, superblock: &Watched, step: Step) -> Transition {
+    let condition = step.condition;
+    Transition {
+        change: step.change,
+        kind: condition.kind,
+        severity: condition.severity,
+        superblock: superblock.id,
+        fstype: superblock.mounted.fstype.clone(),
+        device: superblock.mounted.device.clone(),
+        mountpoint: superblock.mounted.mountpoint.clone(),
+        since: condition.since,
+        since_unix_ns: now.wall_of(condition.since),
+        age_ns: nanos(now.mono.since(condition.since)),
+        reason: condition.reason,
+        evidence: condition.evidence,
+        victims: condition.victims,
+        victims_total: condition.victims_total,
+        advice: match step.change {
+            Change::Firing => advice::of(condition.kind, superblock),
+            Change::Resolved { .. } => String::new(),
+        },
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     watched::{Service, Watched},
 };
 
-use super::Observer;
+use super::{Observer, transition};
 
 /// Device numbers whose next epoch is remembered after their superblock is gone.
 const REMEMBERED_MAX: usize = 4096;
@@ -133,7 +133,7 @@ impl Observer {
         let counts = superblock.counters.operations();
         self.totals.elsewhere += counts.iter().map(|operation| operation.count).sum::<u64>();
         if let Some(step) = superblock.alerts.end(why) {
-            self.tell(&superblock, step);
+            self.tell(transition(&self.now, &superblock, step));
             self.ask(Effect::TickNow);
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     watched::{Service, Status, Watched},
 };
 
-use super::{Observer, publish};
+use super::{Observer, publish, transition};
 
 /// How often every known connection is looked at.
 const CONNECTIONS_EVERY: Duration = Duration::from_millis(900);
@@ -61,7 +61,7 @@ impl Observer {
     }
 
     /// Judges every superblock.
-    fn findings(&self, sight: &Sight) -> BTreeMap<Dev, Finding> {
+    fn findings(&self, sight: &Sight) -> Vec<(Dev, Finding)> {
         let index = Index::new(self);
         let find = |(&dev, superblock): (&Dev, &Watched)| {
             let requests = index.pending(self, dev, superblock);
@@ -113,16 +113,19 @@ impl Observer {
     fn settle(&mut self, dev: Dev, finding: Finding) -> Option<snapshot::Superblock> {
         let now = self.now.mono;
         let clear_after = self.config.clear_after;
-        let mut superblock = self.superblocks.remove(&dev)?;
+        let superblock = self.superblocks.get_mut(&dev)?;
         let Verdict { worst, blind } = finding.verdict;
         let is_blind = blind.is_some();
         let steps = superblock.alerts.tick(now, worst, is_blind, clear_after);
-        for step in steps {
-            self.tell(&superblock, step);
+        superblock.status = status(superblock, now, blind);
+        let published = publish::superblock(superblock, finding.draft, &self.now);
+        let told: Vec<_> = steps
+            .into_iter()
+            .map(|step| transition(&self.now, superblock, step))
+            .collect();
+        for transition in told {
+            self.tell(transition);
         }
-        superblock.status = status(&superblock, now, blind);
-        let published = publish::superblock(&superblock, finding.draft, &self.now);
-        self.superblocks.insert(dev, superblock);
         Some(published)
     }
 
