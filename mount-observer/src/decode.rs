@@ -12,7 +12,14 @@ use mount_observer_common::{
 };
 use zerocopy::FromBytes;
 
-use crate::{errno::Errno, operation::Operation, superblock::Dev, text, time::Mono};
+use crate::{
+    errno::Errno,
+    input::{InFlightReading, TotalsReading},
+    operation::Operation,
+    superblock::Dev,
+    text,
+    time::Mono,
+};
 
 /// `__TASK_STOPPED | __TASK_TRACED | TASK_FROZEN` (`include/linux/sched.h`): does not run until told.
 const STOPPED: u32 = 0x4 | 0x8 | 0x8000;
@@ -313,8 +320,14 @@ fn task(row: &TaskRow) -> Task {
     }
 }
 
-/// One entry of the map of requests in flight.
-pub fn sent(entry: &InFlight) -> Option<Sent> {
+/// The requests in flight, by address.
+pub fn in_flight(reading: &InFlightReading) -> impl Iterator<Item = (u64, Sent)> {
+    reading
+        .iter()
+        .filter_map(|(address, entry)| Some((*address, sent(entry)?)))
+}
+
+fn sent(entry: &InFlight) -> Option<Sent> {
     Some(Sent {
         start: Mono(entry.start_ns),
         unique: (entry.unique != 0).then_some(entry.unique),
@@ -325,8 +338,12 @@ pub fn sent(entry: &InFlight) -> Option<Sent> {
     })
 }
 
-/// One entry of the map of totals.
-pub fn total(key: &TotalsKey, value: &TotalsValue) -> (Outcome, Total) {
+/// The counters since attach.
+pub fn totals(reading: &TotalsReading) -> impl Iterator<Item = (Outcome, Total)> {
+    reading.iter().map(|(key, value)| total(*key, value))
+}
+
+fn total(key: TotalsKey, value: &TotalsValue) -> (Outcome, Total) {
     let outcome = Outcome {
         dev: dev(key.dev),
         operation: Operation(Op::from_wire(key.op)),

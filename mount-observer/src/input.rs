@@ -13,9 +13,9 @@ pub enum Input {
     /// One ring buffer record.
     Record(Vec<u8>),
     /// The whole of `TOTALS`, summed over CPUs; counters since attach.
-    Totals(Vec<(TotalsKey, TotalsValue)>),
+    Totals(TotalsReading),
     /// The whole of `IN_FLIGHT`: request pointer and entry.
-    InFlight(Vec<(u64, InFlight)>),
+    InFlight(InFlightReading),
     /// Rows of the `holders` iterator: every `/dev/fuse` descriptor and the requests queued on it.
     Holders(Scan),
     /// Rows of the `tasks` iterator.
@@ -50,6 +50,12 @@ pub enum Input {
     /// Decide now: detect, move alerts, make a new snapshot.
     Tick,
 }
+
+/// The counters of every key, summed over CPUs.
+pub type TotalsReading = Vec<(TotalsKey, TotalsValue)>;
+
+/// Address and entry of every request in flight.
+pub type InFlightReading = Vec<(u64, InFlight)>;
 
 /// What the observer must know about itself and its place before the first step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

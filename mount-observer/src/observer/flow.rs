@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use mount_observer_common::{InFlight, RecordKind, TotalsKey, TotalsValue};
+use mount_observer_common::RecordKind;
 
 use crate::{
     alert::Victim,
     counters::Delta,
     decode::{self, Event, Row, Task},
     errno::Errno,
-    input::{Effect, Links, Scan},
+    input::{Effect, InFlightReading, Links, Scan, TotalsReading},
     operation::Operation,
     superblock::Dev,
     time::nanos,
@@ -99,10 +99,9 @@ impl Observer {
         }
     }
 
-    pub(super) fn on_totals(&mut self, reading: &[(TotalsKey, TotalsValue)]) {
+    pub(super) fn on_totals(&mut self, reading: &TotalsReading) {
         self.health.took("totals");
-        let reading = reading.iter().map(|(key, value)| decode::total(key, value));
-        for delta in self.totals.update(reading) {
+        for delta in self.totals.update(decode::totals(reading)) {
             self.count(&delta);
         }
         for attributed in std::mem::take(&mut self.attributed) {
@@ -156,13 +155,11 @@ impl Observer {
         }
     }
 
-    pub(super) fn on_in_flight(&mut self, reading: &[(u64, InFlight)]) {
+    pub(super) fn on_in_flight(&mut self, reading: &InFlightReading) {
         self.health.took("in_flight");
         let watched = &self.superblocks;
-        let sent = reading.iter().filter_map(|(address, entry)| {
-            let sent = decode::sent(entry)?;
-            watched.contains_key(&sent.dev).then_some((*address, sent))
-        });
+        let sent = decode::in_flight(reading);
+        let sent = sent.filter(|(_, sent)| watched.contains_key(&sent.dev));
         self.requests.update_sent(sent);
     }
 
