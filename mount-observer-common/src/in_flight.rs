@@ -18,7 +18,7 @@ use crate::{COMM_BYTES, wire::wire};
     )
 )]
 pub struct InFlight {
-    /// `CLOCK_MONOTONIC`, ns, when the request was sent.
+    /// `CLOCK_MONOTONIC`, ns, when the request was sent; 0 in an idle entry, whose request has ended.
     pub start_ns: u64,
     /// The request's number as the server sees it; 0 on 6.12 to 6.17, where it is assigned later.
     pub unique: u64,

@@ -23,7 +23,8 @@ pub static SCAN_MODE: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
 
-/// Requests sent and not ended, by the address of their `struct fuse_req`.
+/// Requests sent and not ended, by the address of their `struct fuse_req`; and idle entries, of
+/// requests that ended, kept for the next request at that address.
 ///
 /// Never LRU: that evicts the oldest entry, exactly the stall we look for. A full map refuses
 /// and counts. Preallocated, because a request is sent in any context: 16 384 x 112 B = 1.8 MiB.

@@ -141,17 +141,38 @@ impl Maps {
 
     /// Every request in flight, by the address of its `struct fuse_req`.
     pub fn in_flight(&mut self) -> Result<Vec<(u64, InFlight)>, MapsError> {
-        let mut requests = Vec::with_capacity(self.filled.in_flight);
+        let mut requests = Vec::new();
+        let mut idle = Vec::new();
         self.in_flight_reader
             .read(self.in_flight_fd.as_fd(), |key, value| {
                 let entry = (u64::read_from_bytes(key), InFlight::read_from_bytes(value));
-                if let (Ok(key), Ok(value)) = entry {
-                    requests.push((key, value));
+                match entry {
+                    (Ok(key), Ok(value)) if value.start_ns == 0 => idle.push(key),
+                    (Ok(key), Ok(value)) => requests.push((key, value)),
+                    _ => {}
                 }
             })
             .map_err(|error| MapsError::Batch("IN_FLIGHT", error))?;
         self.filled.in_flight = requests.len();
+        let limit = usize::try_from(self.sizes.in_flight / 2).unwrap_or(usize::MAX);
+        if idle.len() > limit {
+            self.delete_idle(&idle);
+        }
         Ok(requests)
+    }
+
+    /// Makes room. An address that is handed out again between the look and the delete, a microsecond
+    /// each, loses its entry; the walk over the connection's queues still finds such a request.
+    fn delete_idle(&mut self, idle: &[u64]) {
+        for address in idle {
+            let is_idle = self
+                .in_flight
+                .get(address, 0)
+                .is_ok_and(|entry| entry.start_ns == 0);
+            if is_idle && self.in_flight.remove(address).is_err() {
+                tracing::debug!("an idle entry of IN_FLIGHT was gone already");
+            }
+        }
     }
 
     /// Deletes entries that never end, by address and `start_ns`. An address that carries another
