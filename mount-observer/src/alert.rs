@@ -77,6 +77,8 @@ pub enum Resolution {
     Superseded,
     /// We no longer see well enough to tell.
     Blind,
+    /// The configuration leaves the superblock out from now on.
+    Excluded,
 }
 
 /// What an alert changed to.

@@ -317,3 +317,6 @@ fn expire<T>(slots: &mut VecDeque<Slot<T>>, now: Mono, window: Duration) {
         slots.pop_front();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use std::{
 
 use crate::{
     advice,
-    alert::{Change, State, Transition},
+    alert::{Change, Resolution, State, Transition},
     alerts::Step,
     blocked::Waiters,
     config::{Config, Detect},
@@ -97,11 +97,11 @@ impl Observer {
         })
     }
 
-    /// Takes new settings. Superblocks that leave the scope end their alerts as unmounted from it.
+    /// Takes new settings. The alerts of superblocks that leave the scope end.
     pub fn reconfigure(&mut self, config: &Config) -> Result<Vec<Effect>, ScopeError> {
         self.scope = Scope::new(&config.scope)?;
         self.config = config.detect;
-        self.reconcile();
+        self.reconcile(Resolution::Excluded);
         Ok(std::mem::take(&mut self.effects))
     }
 

@@ -99,3 +99,6 @@ impl Total {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

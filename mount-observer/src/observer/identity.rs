@@ -40,7 +40,7 @@ impl Observer {
     pub(super) fn on_mountinfo(&mut self, mnt_ns: u32, is_own: bool, bytes: &[u8]) {
         self.health.took("mountinfo");
         match self.mounts.update(mnt_ns, is_own, bytes) {
-            Update::Changed => self.reconcile(),
+            Update::Changed => self.reconcile(Resolution::Unmounted),
             // Refused ones are counted where they are.
             Update::Same | Update::Refused => {}
         }
@@ -50,7 +50,7 @@ impl Observer {
     pub(super) fn on_namespaces(&mut self, existing: &[u32]) {
         self.health.took("namespaces");
         if self.mounts.retain(existing) {
-            self.reconcile();
+            self.reconcile(Resolution::Unmounted);
         }
     }
 
@@ -79,14 +79,15 @@ impl Observer {
         }
     }
 
-    /// Makes the superblocks watched those the mount tables show.
-    pub(super) fn reconcile(&mut self) {
+    /// Makes the superblocks watched those the mount tables show and the scope contains; `why` is
+    /// what became of the others.
+    pub(super) fn reconcile(&mut self, why: Resolution) {
         let (shown, out_of_scope) = self.mounts.superblocks(&self.scope);
         self.out_of_scope = out_of_scope;
         let devs: BTreeSet<Dev> = shown.iter().map(|mounted| mounted.dev).collect();
         let gone: Vec<Dev> = self.superblocks.keys().copied().collect();
         for dev in gone.into_iter().filter(|dev| !devs.contains(dev)) {
-            self.end(dev, Resolution::Unmounted);
+            self.end(dev, why);
         }
         for mounted in shown {
             let known = self.superblocks.get_mut(&mounted.dev);

@@ -62,6 +62,7 @@ pub fn resolution(why: Resolution) -> &'static str {
         Resolution::Replaced => "replaced by another mount",
         Resolution::Superseded => "worse now",
         Resolution::Blind => "no longer visible",
+        Resolution::Excluded => "no longer observed",
     }
 }
 

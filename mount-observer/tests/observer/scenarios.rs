@@ -32,6 +32,7 @@ scenarios! {
     dead_in_a_single_look
     enotconn_from_a_living_server_is_an_error_not_a_death
     every_mount_is_shown_and_none_hides_another
+    excluded_by_configuration_ends_its_alert
     failing_scans_are_unknown
     flapping_server_fires_once
     forked_server_keeps_the_connection

@@ -23,6 +23,7 @@
 //! lose COUNTER N                 a counter of the kernel side grows
 //! probe missing|back NAME
 //! scans fail|work
+//! exclude FSTYPE                 the configuration is read again
 //! read-totals                    the shell reads the counters
 //! tick
 //! show                           the state of every superblock
@@ -202,6 +203,7 @@ fn learn(world: &mut World, first: &str, rest: &[&str]) -> Option<()> {
         }
         "scans" => world.is_scanning = *rest.first()? == "work",
         "read-totals" => world.read_totals(),
+        "exclude" => world.exclude(rest.first()?),
         "tick" => world.tick(),
         "show" => show(world),
         _ => return None,

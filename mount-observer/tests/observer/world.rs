@@ -180,6 +180,14 @@ impl World {
         self.feed(Input::Totals(self.totals_reading()));
     }
 
+    /// The configuration is read again, with one more type of filesystem left out.
+    pub(crate) fn exclude(&mut self, fstype: &str) {
+        self.config.scope.exclude_fstypes.push(fstype.to_owned());
+        for effect in self.observer.reconfigure(&self.config).unwrap() {
+            self.answer(effect);
+        }
+    }
+
     pub(crate) fn read_table(&mut self, mnt_ns: u32) {
         let mut bytes = Vec::new();
         for mount in self.tables.get(&mnt_ns).into_iter().flatten() {
