@@ -10,6 +10,7 @@
     reason = "a key that a JSON value lacks reads as null"
 )]
 
+mod command_line;
 mod dead;
 mod erroring;
 mod hung;

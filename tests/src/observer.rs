@@ -43,7 +43,10 @@ const ALERT_TARGET: &str = "mount_observer::alert";
 pub struct Observer {
     /// The daemon (or the tracer it runs under).
     pub process: Process,
-    port: u16,
+    /// Its configuration file.
+    pub config: PathBuf,
+    /// The port of its HTTP listener on the loopback.
+    pub port: u16,
     log: Log,
 }
 
@@ -111,7 +114,12 @@ impl Observer {
         };
         log.follow(stdout.expect("stdout is piped"));
         log.follow(stderr.expect("stderr is piped"));
-        let observer = Self { process, port, log };
+        let observer = Self {
+            process,
+            config,
+            port,
+            log,
+        };
         let ready = poll(START_DEADLINE, || {
             let ended = observer.process.exited_within(Duration::ZERO);
             assert!(

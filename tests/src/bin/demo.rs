@@ -117,7 +117,10 @@ fn demonstrate(sandbox: &Sandbox) {
     narrator.wait_for(&failing.dev, "erroring");
 
     narrator.tell("One look at all mounts, from another process, without the daemon:");
-    let looked = Command::new(binary()).arg("status").status();
+    let looked = Command::new(binary())
+        .arg("status")
+        .arg(format!("--config={}", narrator.observer.config.display()))
+        .status();
     narrator.listen();
     match looked {
         Ok(_) => println!("\n==> Not one of these mounts was touched to learn that."),
