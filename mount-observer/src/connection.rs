@@ -87,10 +87,19 @@ pub enum Identity {
 }
 
 impl Connection {
-    /// Takes the rows of one scan that are about this device number.
+    /// Whether any of the rows about this device number can be this connection.
     ///
-    /// An aborted connection keeps its number for as long as its server keeps the descriptor, so
-    /// the number may show twice: the live one is the mounted one.
+    /// An aborted connection keeps its number for as long as its server keeps the descriptor, also
+    /// when the mount is gone and the number is given to another: dead and not the one we know, it
+    /// is somebody's past.
+    pub fn is_among(&self, rows: &[Holder]) -> bool {
+        let is_ours = |row: &Holder| Some(row.connection) == self.address;
+        self.address.is_none() || rows.iter().any(|row| row.is_connected || is_ours(row))
+    }
+
+    /// Takes the rows of one scan that are about this device number, [`Self::is_among`] them.
+    ///
+    /// The number may show twice: the live one is the mounted one.
     pub fn observe_holders(
         &mut self,
         now: Mono,

@@ -39,6 +39,20 @@ fn check(connection: &mut Connection, ms: u64, is_connected: bool) -> Identity {
 }
 
 #[test]
+fn an_aborted_connection_that_once_had_the_number_is_not_taken_for_ours() {
+    let connection = served();
+    let (ours, past) = (holder(0xa, 99, false), holder(0xb, 98, false));
+    let successor = holder(0xb, 98, true);
+    assert!(!connection.is_among(std::slice::from_ref(&past)));
+    assert!(connection.is_among(&[past.clone(), ours]));
+    assert!(connection.is_among(&[successor]));
+    assert!(
+        Connection::default().is_among(&[past]),
+        "nothing better is known"
+    );
+}
+
+#[test]
 fn a_disconnect_is_a_death_once_the_table_still_shows_the_mount() {
     let mut connection = served();
     check(&mut connection, 10, false);

@@ -62,7 +62,11 @@ impl Observer {
         }
         let devs: Vec<Dev> = self.superblocks.keys().copied().collect();
         for dev in devs {
-            match found.remove(&dev) {
+            let is_its_own = |found: &Found| {
+                let superblock = self.superblocks.get(&dev);
+                superblock.is_some_and(|s| s.connection.is_among(&found.holders))
+            };
+            match found.remove(&dev).filter(is_its_own) {
                 Some(found) => self.on_found(dev, found, scan.is_complete),
                 None if scan.is_complete => self.on_absence(dev),
                 None => {}
