@@ -132,6 +132,12 @@ impl Observer {
         std::mem::take(&mut self.effects)
     }
 
+    /// Whether a decision is due before the regular one: a request became overdue since the last.
+    pub fn is_due(&self, ticked: Mono, now: Mono) -> bool {
+        self.requests
+            .has_reached(self.config.hung_after, ticked, now)
+    }
+
     /// What was known at the last tick.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot)

@@ -167,6 +167,13 @@ impl Requests {
         self.by_address.values()
     }
 
+    /// Whether some request that does not wait by design reached this age between two instants.
+    pub fn has_reached(&self, age: Duration, after: Mono, until: Mono) -> bool {
+        self.iter()
+            .filter(|request| !request.operation.is_blocking_by_design())
+            .any(|request| request.age(after) < age && request.age(until) >= age)
+    }
+
     fn see(&mut self, now: Mono, queued: &Queued) {
         let known = self.by_address.get_mut(&queued.request);
         if let Some(known) = known.filter(|known| known.is_queued_as(queued)) {

@@ -14,6 +14,7 @@ use crate::{
     scope::ScopeError,
     snapshot::Snapshot,
     superblock::Dev,
+    time::Mono,
 };
 
 /// Decisions in a row that answer each other before the rest waits for the next regular one.
@@ -88,6 +89,11 @@ impl Engine {
         self.pending.push_back(Input::Tick);
         self.is_snapshot_new = true;
         self.settle();
+    }
+
+    /// Whether the next tick should not wait for its turn.
+    pub fn is_due(&self, ticked: Mono, now: Mono) -> bool {
+        self.observer.is_due(ticked, now)
     }
 
     /// Asks for the state of connections and takes the answers, all of them before anything is

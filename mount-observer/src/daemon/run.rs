@@ -223,11 +223,16 @@ impl Daemon {
                     self.drain();
                 }
                 () = sleep_until(self.exits.next_due()), if !self.exits.is_empty() => {
+                    self.drain();
                     self.exits.follow(&mut self.engine);
                 }
-                Some(outcome) = self.jobs.next() => self.take(outcome.map_err(RunError::Job)?),
+                Some(outcome) = self.jobs.next() => {
+                    self.drain();
+                    self.take(outcome.map_err(RunError::Job)?);
+                }
                 table = tables.recv() => {
                     let bytes = table.ok_or(RunError::TableLost)?;
+                    self.drain();
                     self.engine.feed([namespaces::own_table(self.own_namespace, bytes)]);
                 }
                 _ = beat.tick() => self.beat(),
@@ -243,12 +248,15 @@ impl Daemon {
     fn beat(&mut self) {
         self.drain();
         let now = clock::now().mono;
-        if now.since(self.ticked) >= TICK {
+        if now.since(self.ticked) >= TICK || self.engine.is_due(self.ticked, now) {
             self.ticked = now;
             self.engine.tick();
         }
     }
 
+    /// Takes the records there are. First, whatever else is at hand: a server's exit is recorded
+    /// before its connection goes, and whoever learns of the second should know the first. That
+    /// the ring is readable is not enough to tell, tokio learns it only when it next asks the kernel.
     fn drain(&mut self) {
         for _ in 0..BATCHES_MAX {
             let mut records = Vec::new();

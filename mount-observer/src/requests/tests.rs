@@ -50,6 +50,18 @@ fn only(requests: &Requests) -> &Tracked {
 }
 
 #[test]
+fn an_age_is_reached_once() {
+    let mut requests = Requests::default();
+    requests.update_sent([(7, sent(1_500, 4))].into_iter());
+    let reached = |after, until| requests.has_reached(Duration::from_secs(2), at(after), at(until));
+    assert!(!reached(3_000, 3_499));
+    assert!(reached(3_000, 3_500));
+    assert!(!reached(3_500, 4_500));
+    // A tick before it began is no reason to miss it.
+    assert!(reached(0, 3_600));
+}
+
+#[test]
 fn a_request_is_confirmed_by_the_list_it_stands_on() {
     let mut requests = Requests::default();
     requests.update_sent([(7, sent(0, 4))].into_iter());
