@@ -129,8 +129,10 @@ fn a_lock_that_is_not_granted_waits_in_setlkw() {
         let mut fs = sandbox.faultfs("mount");
         fs.tell("SETLKW hold");
         let locker = call(sandbox, "lock", &fs.join("file"));
+        within(SOON, "the request arrives", || {
+            (fs.tell("count SETLKW") == "1").then_some(())
+        });
         wait_until_blocked(&locker);
-        assert_eq!(fs.tell("count SETLKW"), "1");
         assert_eq!(outcome(sandbox, "stat", &fs.join("file")), "ok 1");
         fs.tell("release");
         assert_eq!(locker.output_within(SOON), "ok 1\n");

@@ -48,8 +48,9 @@ fn time_deaths<'a>(
 }
 
 fn expect_server_gone(observer: &Observer, mount: &FuseMount, comm: &str) {
-    let dead = observer.wait_for_state(&mount.dev, "dead", SOON);
-    assert_eq!(dead.server_status(), "gone", "{:#}", dead.0);
+    let dead = observer.wait_for(&mount.dev, SOON, "dead with its server", |seen| {
+        seen.state() == "dead" && seen.server_status() == "gone"
+    });
     let server = &dead.0["fuse"]["servers"][0];
     assert_eq!(server["comm"], comm, "{:#}", dead.0);
     assert_eq!(server["pid"], mount.server.pid(), "{:#}", dead.0);
