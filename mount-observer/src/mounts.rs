@@ -7,6 +7,7 @@ mod coverage;
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hasher},
+    sync::Arc,
 };
 
 use crate::{
@@ -49,8 +50,8 @@ pub struct Mounted {
     pub device: String,
     /// The mount point to call it by.
     pub mountpoint: String,
-    /// Every mount, up to a bound.
-    pub mounts: Vec<Mount>,
+    /// Every mount, up to a bound; shared with the snapshots, which are made every second.
+    pub mounts: Arc<[Mount]>,
     /// Namespace and mount id of each.
     pub mount_ids: BTreeSet<(u32, u32)>,
 }

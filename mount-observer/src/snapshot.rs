@@ -2,6 +2,8 @@
 //!
 //! The serialised form is the documented body of `/api/v1/snapshot` and of `status --json`.
 
+use std::sync::Arc;
+
 use mount_observer_common::BUCKETS;
 use serde::Serialize;
 
@@ -45,7 +47,7 @@ pub struct Superblock {
     /// The mount point used as a label: the shortest in the observer's namespace, else in another.
     pub mountpoint: String,
     /// Every mount of it.
-    pub mounts: Vec<Mount>,
+    pub mounts: Arc<[Mount]>,
     /// Its state.
     pub state: State,
     /// `None` in the states that ask for nothing.

@@ -65,7 +65,7 @@ fn superblock(minor: u32, state: State, mountpoint: &str) -> Superblock {
         fstype: "fuse.bindfs".to_owned(),
         device: "/srv/data".to_owned(),
         mountpoint: mountpoint.to_owned(),
-        mounts: vec![Mount {
+        mounts: [Mount {
             mount_point: mountpoint.to_owned(),
             mount_point_escaped: mountpoint.to_owned(),
             root: "/".to_owned(),
@@ -74,7 +74,8 @@ fn superblock(minor: u32, state: State, mountpoint: &str) -> Superblock {
             mount_id: minor,
             is_covered: false,
             options: "rw".to_owned(),
-        }],
+        }]
+        .into(),
         state,
         severity: match state {
             State::Ok | State::Unknown => None,
