@@ -71,12 +71,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The second of two kills fails, as does unmounting what is gone already.
-        drop(self.kill());
-        drop(nix::mount::umount2(
-            &self.mount_point,
-            nix::mount::MntFlags::MNT_DETACH,
-        ));
+        // The second of two kills fails, as does unmounting what is gone already: both are fine.
+        self.kill().unwrap_or_default();
+        nix::mount::umount2(&self.mount_point, nix::mount::MntFlags::MNT_DETACH)
+            .unwrap_or_default();
     }
 }
 
@@ -173,7 +171,7 @@ fn answer(device: &mut File, request: &[u8]) -> Result<()> {
 
 /// `struct fuse_init_out` of protocol 7.31: no flags, 128 KiB writes.
 fn init(body: &mut Vec<u8>) {
-    words(body, &[7, 31, 0, 0, 12 | 9 << 16, 1 << 17, 1, 1 << 16]);
+    words(body, &[7, 31, 0, 0, 0x0009_000c, 1 << 17, 1, 1 << 16]);
     words(body, &[0; 8]);
 }
 

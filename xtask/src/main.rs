@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command-line tool talks on stdout")]
 
+mod bench;
 mod build_ebpf;
 mod check_ebpf;
 mod demo;
@@ -29,6 +30,8 @@ struct Cli {
 enum Command {
     /// Run the tests: formatting, lints, unit and property tests, then real mounts (as root).
     Test(test::Args),
+    /// Measure what the observer costs the observed; needs root and an otherwise idle machine.
+    Bench(bench::Args),
     /// Build the eBPF object that is committed in `mount-observer/assets`.
     BuildEbpf(build_ebpf::Args),
     /// Check that the committed eBPF object belongs to the sources, and rebuild it where possible.
@@ -40,6 +43,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(args),
         Command::BuildEbpf(args) => build_ebpf::run(args),
         Command::CheckEbpf(args) => check_ebpf::run(args),
         Command::Demo => demo::run(),
