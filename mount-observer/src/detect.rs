@@ -66,6 +66,13 @@ impl Blocked<'_> {
         self.sent
             .map_or(self.waiter.since, |sent| sent.min(self.waiter.since))
     }
+
+    /// Whether it is the filesystem that it waits for. A path walk also sleeps to open a FIFO until
+    /// somebody opens the other end, or until a lease is broken: interruptibly, and in no function
+    /// of a filesystem.
+    pub fn is_on_filesystem(&self) -> bool {
+        self.operation.is_some() || self.waiter.waits_in.is_some() || self.waiter.state == 'D'
+    }
 }
 
 /// The verdict on one superblock.

@@ -1,6 +1,9 @@
 //! What the observer knows about itself: what it lost, what is not attached, what it counted.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use mount_observer_common::Counter;
 
@@ -124,7 +127,7 @@ impl Health {
         Sight {
             sees_requests: self.is_attached("fuse_end"),
             fuse_probes_missing: missing(|name| !is_of_paths(name)),
-            path_probes_missing: missing(is_of_paths),
+            kernel_probes_missing: missing(is_of_kernel_filesystems),
             losses: lately
                 .map(|(name, (_, count))| format!("{name} {count}"))
                 .collect(),
@@ -153,8 +156,10 @@ impl Health {
         let missing = sight
             .fuse_probes_missing
             .iter()
-            .chain(&sight.path_probes_missing);
+            .chain(&sight.kernel_probes_missing);
+        let missing: BTreeSet<_> = missing.collect();
         let mut words: Vec<_> = missing
+            .into_iter()
             .map(|probe| format!("not attached: {probe}"))
             .collect();
         words.extend(
@@ -220,6 +225,11 @@ fn failures(before: u32, is_complete: bool) -> u32 {
 
 fn missing_text(probe: &ProbeHealth) -> String {
     format!("{} ({})", probe.probe, probe.reason)
+}
+
+/// Whether a probe sees filesystems of the kernel's own: their failures, or who waits for them.
+fn is_of_kernel_filesystems(probe: &str) -> bool {
+    is_of_paths(probe) || probe == "tasks"
 }
 
 /// Whether a probe sees path syscalls; the others see FUSE.

@@ -11,8 +11,8 @@ pub struct Sight {
     pub sees_requests: bool,
     /// Wanted probes that are not attached, and why, of those that see FUSE.
     pub fuse_probes_missing: Vec<String>,
-    /// The same of those that see path syscalls.
-    pub path_probes_missing: Vec<String>,
+    /// The same of those that see filesystems of the kernel's own.
+    pub kernel_probes_missing: Vec<String>,
     /// What was lost lately.
     pub losses: Vec<String>,
     /// How the scans go.
@@ -37,7 +37,7 @@ pub(super) fn judge(view: &View<'_>) -> Option<String> {
     let sight = view.sight;
     let missing = match view.superblock.service {
         Service::Fuse | Service::Virtiofs => &sight.fuse_probes_missing,
-        Service::Kernel => &sight.path_probes_missing,
+        Service::Kernel => &sight.kernel_probes_missing,
     };
     if !missing.is_empty() {
         return Some(format!("not attached: {}", missing.join(", ")));

@@ -207,7 +207,8 @@ impl<'a> Index<'a> {
         pending
     }
 
-    /// The tasks that are blocked on a superblock, longest first. Those that wait by design are not.
+    /// The tasks that are blocked on a superblock, longest first. Those that wait by design are not,
+    /// nor those that wait inside a path walk for something else.
     fn blocked(&self, observer: &Observer, dev: Dev) -> Vec<Blocked<'a>> {
         let of_dev = self.waiters.get(&dev).into_iter().flatten();
         let mut blocked: Vec<_> = of_dev
@@ -220,6 +221,7 @@ impl<'a> Index<'a> {
                     sent: own.map(|request| request.start),
                 }
             })
+            .filter(Blocked::is_on_filesystem)
             .filter(|blocked| {
                 let is_by_design =
                     |operation: crate::operation::Operation| operation.is_blocking_by_design();

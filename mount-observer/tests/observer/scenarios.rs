@@ -34,6 +34,7 @@ scenarios! {
     every_mount_is_shown_and_none_hides_another
     excluded_by_configuration_ends_its_alert
     failing_scans_are_unknown
+    fifo_opened_without_its_other_end_is_no_stall
     flapping_server_fires_once
     forked_server_keeps_the_connection
     hang_older_than_the_observer_is_seen_at_once

@@ -18,7 +18,7 @@
 //! kill #7                        the caller is killed while its request is queued: no end event
 //! count 0:52 READ x100 [errno=EIO] [latency=3.5s] [by=cat[12]]
 //! lost-path /mnt/a/x newfstatat EIO stat[12] [root=/] [base=/]
-//! block 0:52 cat[12] FUNCTION [again]    asleep; again: it has run in between
+//! block 0:52 cat[12] FUNCTION [again] [interruptible]    asleep; again: it has run in between
 //! unblock cat[12]
 //! lose COUNTER N                 a counter of the kernel side grows
 //! probe missing|back NAME
@@ -352,6 +352,7 @@ fn block(world: &mut World, words: &[&str]) -> Option<()> {
         dev: dev(number)?,
         function: (*function).to_owned(),
         switches: before + u64::from(options.contains(&"again")),
+        is_interruptible: options.contains(&"interruptible"),
         process,
     };
     world.sleepers.insert(sleeper.process.pid, sleeper);

@@ -88,6 +88,7 @@ pub(crate) struct Sleeper {
     pub(crate) dev: u32,
     pub(crate) function: String,
     pub(crate) switches: u64,
+    pub(crate) is_interruptible: bool,
 }
 
 /// The whole of it.

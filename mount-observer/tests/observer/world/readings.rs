@@ -85,13 +85,9 @@ impl World {
         }
         for sleeper in self.sleepers.values() {
             let function = Some(sleeper.function.as_str());
-            add(task(
-                &sleeper.process,
-                2,
-                sleeper.dev,
-                sleeper.switches,
-                function,
-            ));
+            let state = if sleeper.is_interruptible { 1 } else { 2 };
+            let (dev, switches) = (sleeper.dev, sleeper.switches);
+            add(task(&sleeper.process, state, dev, switches, function));
         }
         self.scan(bytes)
     }
