@@ -161,7 +161,7 @@ fn a_server_told_to_exit_leaves_a_dead_mount_behind() {
 fn a_stopped_server_leaves_its_callers_waiting_until_it_is_aborted() {
     host_test(&[], |sandbox| {
         let fs = sandbox.faultfs("mount");
-        fs.server.signal(Signal::SIGSTOP);
+        fs.server.stop();
         let victim = sandbox.victim(&[
             OsStr::new("stat"),
             fs.path.as_os_str(),
@@ -191,7 +191,7 @@ fn root_is_refused_by_a_mount_that_belongs_to_somebody_else() {
 fn a_second_lookup_in_sshfs_waits_behind_the_first_one_s_directory_lock() {
     host_test(&[Need::Sshfs], |sandbox| {
         let fs = sandbox.sshfs("mount", &[]);
-        fs.signal_backend(Signal::SIGSTOP);
+        fs.stop_backend();
         let first = call(sandbox, "stat", &fs.join("nothing1"));
         wait_until_blocked(&first);
         let second = call(sandbox, "stat", &fs.join("nothing2"));
@@ -208,7 +208,7 @@ fn a_second_lookup_in_sshfs_waits_behind_the_first_one_s_directory_lock() {
 fn sshfs_unmounts_itself_when_its_sftp_server_is_killed() {
     host_test(&[Need::Sshfs], |sandbox| {
         let fs = sandbox.sshfs("mount", &[]);
-        fs.signal_backend(Signal::SIGSTOP);
+        fs.stop_backend();
         let victim = call(sandbox, "list", &fs.path);
         wait_until_blocked(&victim);
         fs.signal_backend(Signal::SIGKILL);

@@ -61,7 +61,7 @@ fn one_look_without_a_daemon_names_the_dead_and_the_hung() {
         let fine = sandbox.faultfs("fine");
         dead.server.signal(Signal::SIGKILL);
         assert!(dead.server.exited_within(SOON).is_some());
-        hung.server.signal(Signal::SIGSTOP);
+        hung.server.stop();
         let victim = call(sandbox, "stat", &hung.join("file"), &[]);
         wait_until_blocked(&victim);
 

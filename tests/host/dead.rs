@@ -122,7 +122,7 @@ fn an_aborted_connection_is_dead_while_its_stopped_server_lives() {
         let mount = sandbox.faultfs("mount");
         let observer = Observer::start(sandbox, "");
         wait_until_ok(&observer, &mount.dev);
-        mount.server.signal(Signal::SIGSTOP);
+        mount.server.stop();
         mount.abort();
         let dead = observer.wait_for_state(&mount.dev, "dead", SOON);
         assert_ne!(dead.server_status(), "gone", "{:#}", dead.0);
@@ -250,7 +250,7 @@ fn failures_on_a_killed_sshfs_are_counted_there_and_nowhere_else() {
         wait_until_ok(&observer, &bystander.dev);
         let elsewhere_before = enotconn_elsewhere(&observer, &killed.dev);
 
-        killed.signal_backend(Signal::SIGSTOP);
+        killed.stop_backend();
         let victim = call(sandbox, "stat", &killed.join("file"), &[]);
         wait_until_blocked(&victim);
         killed.server.signal(Signal::SIGKILL);

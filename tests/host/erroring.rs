@@ -67,7 +67,7 @@ fn a_mount_that_vanishes_with_its_killed_sftp_server_is_gone_and_not_recovered()
         let mount = sandbox.sshfs("mount", &[]);
         let observer = Observer::start(sandbox, FAST);
         wait_until_ok(&observer, &mount.dev);
-        mount.signal_backend(Signal::SIGSTOP);
+        mount.stop_backend();
         let victims = [(); 20].map(|()| call(sandbox, "list", &mount.path, &["--repeat=1"]));
         observer.wait_for_state(&mount.dev, "hung", HUNG_AFTER + SOON);
         mount.signal_backend(Signal::SIGKILL);

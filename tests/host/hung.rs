@@ -25,7 +25,7 @@ fn a_stopped_server_is_seen_without_traffic_and_nobody_is_said_to_be_blocked() {
         let observer = Observer::start(sandbox, FAST);
         wait_until_ok(&observer, &mount.dev);
         let stopped = now();
-        mount.server.signal(Signal::SIGSTOP);
+        mount.server.stop();
         let seen = observer.wait_for(&mount.dev, SOON, "stopped", |seen| {
             seen.server_status() == "stopped"
         });
@@ -48,7 +48,7 @@ fn a_stopped_server_is_seen_without_traffic_and_nobody_is_said_to_be_blocked() {
         observer.stays(&mount.dev, Duration::from_secs(7), "a warning", |seen| {
             seen.text("severity") == "warning" && seen.number("blocked") == 0
         });
-        mount.server.signal(Signal::SIGCONT);
+        mount.server.resume();
         expect_recovery(&observer, &mount.dev);
     });
 }
@@ -59,13 +59,13 @@ fn one_blocked_stat_on_a_stopped_bindfs_is_hung_with_all_that_is_known_and_recov
         let mount = sandbox.bindfs("mount", &[]);
         let observer = Observer::start(sandbox, FAST);
         wait_until_ok(&observer, &mount.dev);
-        mount.server.signal(Signal::SIGSTOP);
+        mount.server.stop();
         let began = now();
         let victim = call(sandbox, "stat", &mount.join("file"), &[]);
         wait_until_blocked(&victim);
         let hung = wait_until_overdue(&observer, &mount, HUNG_AFTER + Duration::from_secs(1));
         expect_one_blocked_stat(&hung, &victim, began);
-        mount.server.signal(Signal::SIGCONT);
+        mount.server.resume();
         assert_eq!(victim.output_within(SOON), "ok 1\n");
         expect_recovery(&observer, &mount.dev);
     });
@@ -75,7 +75,7 @@ fn one_blocked_stat_on_a_stopped_bindfs_is_hung_with_all_that_is_known_and_recov
 fn a_hang_that_began_before_the_observer_is_seen_with_its_true_age() {
     host_test(&[Need::Bindfs], |sandbox| {
         let mount = sandbox.bindfs("mount", &[]);
-        mount.server.signal(Signal::SIGSTOP);
+        mount.server.stop();
         let began = now();
         let victim = call(sandbox, "stat", &mount.join("file"), &[]);
         wait_until_blocked(&victim);
@@ -153,7 +153,7 @@ fn a_hung_backend_is_hung_with_a_running_server_and_victims_behind_a_directory_l
         let mount = sandbox.sshfs("mount", &[]);
         let observer = Observer::start(sandbox, FAST);
         wait_until_ok(&observer, &mount.dev);
-        mount.signal_backend(Signal::SIGSTOP);
+        mount.stop_backend();
         // sshfs does not take lookups of one directory in parallel: the second waits for the first
         // in the kernel, where no request shows it.
         let first = call(sandbox, "stat", &mount.join("nothing1"), &[]);

@@ -10,7 +10,7 @@ use nix::{
     sys::signal::Signal,
 };
 
-use crate::{SOON, outcome, wait_until_ok};
+use crate::{SOON, call, outcome, wait_until_blocked, wait_until_ok};
 
 /// Attempts to be given the number just freed: another test may take it first.
 const REUSE_ATTEMPTS: usize = 20;
@@ -18,9 +18,9 @@ const REUSE_ATTEMPTS: usize = 20;
 #[test]
 fn a_number_used_again_at_once_belongs_to_a_new_superblock_that_is_ok() {
     host_test(&[], |sandbox| {
+        let observer = Observer::start(sandbox, "");
         for attempt in 0..REUSE_ATTEMPTS {
             let mut old = sandbox.faultfs(format!("old{attempt}"));
-            let observer = Observer::start(sandbox, "");
             wait_until_ok(&observer, &old.dev);
             let old_id = observer
                 .superblock(&old.dev)
@@ -30,10 +30,10 @@ fn a_number_used_again_at_once_belongs_to_a_new_superblock_that_is_ok() {
             old.crash();
             observer.wait_for_transition(&old_id, "dead", "firing", SOON);
             // Stopped, the observer misses the moment in between, as a busy one may.
-            observer.process.signal(Signal::SIGSTOP);
+            observer.process.stop();
             umount2(&old.path, MntFlags::MNT_DETACH).expect("umount -l");
             let new = sandbox.faultfs(format!("new{attempt}"));
-            observer.process.signal(Signal::SIGCONT);
+            observer.process.resume();
             if new.dev != old.dev {
                 continue;
             }
@@ -48,6 +48,45 @@ fn a_number_used_again_at_once_belongs_to_a_new_superblock_that_is_ok() {
             assert_eq!(seen.text("mountpoint"), new.path.display().to_string());
             assert_eq!(outcome(sandbox, "stat", &new.join("file"), &[]), "ok 1");
             observer.stays(&new.dev, Duration::from_secs(3), "ok", is_new);
+            return;
+        }
+        panic!("the kernel gave no number twice in {REUSE_ATTEMPTS} attempts");
+    });
+}
+
+/// A stopped server keeps the descriptor of a mount that is gone, and with it a connection under a
+/// number that now belongs to another.
+#[test]
+fn what_is_left_of_an_earlier_mount_of_the_same_number_does_not_disturb() {
+    host_test(&[], |sandbox| {
+        for attempt in 0..REUSE_ATTEMPTS {
+            let old = sandbox.faultfs(format!("old{attempt}"));
+            old.server.stop();
+            umount2(&old.path, MntFlags::MNT_DETACH).expect("umount -l");
+            let new = sandbox.faultfs(format!("new{attempt}"));
+            if new.dev != old.dev {
+                continue;
+            }
+            let observer = Observer::start(sandbox, "");
+            wait_until_ok(&observer, &new.dev);
+            new.server.signal(Signal::SIGKILL);
+            observer.wait_for_transition(&new.dev, "dead", "firing", SOON);
+            let seen = observer.wait_for(&new.dev, SOON, "dead, its server known", |seen| {
+                seen.state() == "dead" && seen.server_status() == "gone"
+            });
+            let server = &seen.0["fuse"]["servers"][0];
+            assert_eq!(server["pid"], new.server.pid(), "{:#}", seen.0);
+            assert_eq!(server["exit"], "SIGKILL", "{:#}", seen.0);
+            // A mount that hangs makes the observer look at all holders again and again.
+            let hung = sandbox.faultfs("hung");
+            hung.server.stop();
+            wait_until_blocked(&call(sandbox, "stat", &hung.path, &[]));
+            observer.stays(
+                &new.dev,
+                Duration::from_secs(4),
+                "the same and dead",
+                |seen| seen.state() == "dead" && seen.text("id") == new.dev,
+            );
             return;
         }
         panic!("the kernel gave no number twice in {REUSE_ATTEMPTS} attempts");

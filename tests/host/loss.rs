@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mount_observer_tests::{Observer, host_test};
-use nix::{libc, sys::signal::Signal};
+use nix::libc;
 
 use crate::{SOON, outcome, wait_until_all_ok, wait_until_ok};
 
@@ -26,14 +26,14 @@ fn a_full_ring_loses_records_but_no_count_and_nothing_is_called_ok_meanwhile() {
         assert_eq!(lost(&observer), 0, "nothing is lost before the flood");
 
         // Stopped, it cannot empty the ring.
-        observer.process.signal(Signal::SIGSTOP);
+        observer.process.stop();
         for mount in &mut failing {
             mount.tell(&format!("READ fail {}", libc::EIO));
             let repeat = format!("--repeat={READS}");
             let failed = outcome(sandbox, "read", &mount.join("file"), &[&repeat]);
             assert_eq!(failed, format!("{} {READS}", libc::EIO));
         }
-        observer.process.signal(Signal::SIGCONT);
+        observer.process.resume();
 
         for mount in &failing {
             observer.wait_for(&mount.dev, SOON, "counted exactly", |seen| {

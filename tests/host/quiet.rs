@@ -95,7 +95,7 @@ fn a_caller_killed_while_its_request_is_queued_leaves_nothing_behind() {
         let mount = sandbox.faultfs("mount");
         let observer = Observer::start(sandbox, FAST);
         wait_until_ok(&observer, &mount.dev);
-        mount.server.signal(Signal::SIGSTOP);
+        mount.server.stop();
         let victims = [(); 20].map(|()| call(sandbox, "stat", &mount.path, &[]));
         victims.iter().for_each(wait_until_blocked);
         observer.wait_for(&mount.dev, SOON, "aware of the requests", |seen| {
@@ -108,7 +108,7 @@ fn a_caller_killed_while_its_request_is_queued_leaves_nothing_behind() {
                 "{victim:?} dies at once"
             );
         }
-        mount.server.signal(Signal::SIGCONT);
+        mount.server.resume();
         observer.wait_for(&mount.dev, SOON, "empty", |seen| {
             seen.number("in_flight") == 0
         });

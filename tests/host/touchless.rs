@@ -54,9 +54,9 @@ fn the_observer_never_names_a_path_on_an_observed_mount_whatever_happens_to_it()
 
         killed.server.signal(Signal::SIGKILL);
         outcome(sandbox, "stat", &killed.join("file"), &["--repeat=100"]);
-        stopped.server.signal(Signal::SIGSTOP);
+        stopped.server.stop();
         let waiting = call(sandbox, "stat", &stopped.join("file"), &[]);
-        backend.signal_backend(Signal::SIGSTOP);
+        backend.stop_backend();
         let waiting_too = call(sandbox, "stat", &backend.join("nothing"), &["--threads=3"]);
         failing.tell(&format!("READ fail {}", libc::EIO));
         outcome(sandbox, "read", &failing.join("file"), &["--repeat=100"]);

@@ -131,6 +131,11 @@ pub struct SshfsMount {
 }
 
 impl SshfsMount {
+    /// Stops sftp-server.
+    pub fn stop_backend(&self) {
+        process::stop(self.backend);
+    }
+
     /// Sends a signal to sftp-server.
     ///
     /// # Panics

@@ -16,7 +16,10 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::wait::poll;
+use crate::wait::{poll, within};
+
+/// For a process to stop.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A process started by the test; a handle that can be cloned and dropped freely.
 #[derive(Clone)]
@@ -53,6 +56,19 @@ impl Process {
     /// When it is already gone and reaped.
     pub fn signal(&self, signal: Signal) {
         crate::process::signal(self.pid, signal);
+    }
+
+    /// Stops it.
+    ///
+    /// # Panics
+    /// When it does not stop.
+    pub fn stop(&self) {
+        stop(self.pid);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::SIGCONT);
     }
 
     /// Its state as `ps` shows it; `None` when it is gone.
@@ -111,6 +127,19 @@ impl Process {
 /// When there is none, or it is not ours to signal.
 pub fn signal(pid: u32, signal: Signal) {
     signal::kill(raw(pid), signal).unwrap_or_else(|error| panic!("{signal} to {pid}: {error}"));
+}
+
+/// Stops any process and waits until no thread of it runs: a signal that was sent may not have
+/// arrived yet.
+///
+/// # Panics
+/// When it does not stop.
+pub fn stop(pid: u32) {
+    signal(pid, Signal::SIGSTOP);
+    within(STOP_DEADLINE, &format!("{pid} stops"), || {
+        let is_stopped = |tid| task_state(tid) == Some('T');
+        threads(pid).into_iter().all(is_stopped).then_some(())
+    });
 }
 
 /// State letter of any process or thread, from its `/proc/PID/stat`.

@@ -96,7 +96,7 @@ fn demonstrate(sandbox: &Sandbox) {
     narrator.wait_for(&killed.dev, "dead");
 
     narrator.tell("2. A server is stopped, and one process calls stat.");
-    stopped.server.signal(Signal::SIGSTOP);
+    stopped.server.stop();
     call(sandbox, "stat", &stopped.join("file"), &[]);
 
     narrator.tell("3. One reply is lost; everything else on that mount is answered.");
