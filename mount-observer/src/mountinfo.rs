@@ -37,11 +37,16 @@ pub struct Parsed {
     pub lines: Vec<Line>,
     /// Lines that could not be read, or did not fit [`LINES_MAX`].
     pub bad_lines: u64,
+    /// Whether the file ends within a line: what it does not show may well be mounted.
+    pub is_cut: bool,
 }
 
 /// Reads a whole file. A last line without its newline was cut off and counts as bad.
 pub fn parse(bytes: &[u8]) -> Parsed {
-    let mut parsed = Parsed::default();
+    let mut parsed = Parsed {
+        is_cut: bytes.last().is_some_and(|&last| last != b'\n'),
+        ..Parsed::default()
+    };
     for line in bytes.split_inclusive(|&byte| byte == b'\n') {
         let read = line.strip_suffix(b"\n").and_then(parse_line);
         match read {
@@ -168,5 +173,6 @@ mod tests {
         );
         assert_eq!(parsed.lines.len(), 2);
         assert_eq!(parsed.bad_lines, 6);
+        assert!(parsed.is_cut);
     }
 }

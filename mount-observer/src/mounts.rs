@@ -61,6 +61,7 @@ pub struct Mounted {
 pub struct Mounts {
     namespaces: BTreeMap<u32, Namespace>,
     namespaces_refused: u64,
+    tables_cut: u64,
     mount_points_refused: u64,
 }
 
@@ -71,7 +72,7 @@ pub enum Update {
     Changed,
     /// The same bytes as before.
     Same,
-    /// Too many namespaces.
+    /// Not taken: too many namespaces, or a table that was cut.
     Refused,
 }
 
@@ -88,6 +89,11 @@ impl Mounts {
             return Update::Refused;
         }
         let parsed = mountinfo::parse(bytes);
+        if parsed.is_cut && self.namespaces.contains_key(&mnt_ns) {
+            // What a cut table does not show is not gone: the last whole one stays.
+            self.tables_cut += 1;
+            return Update::Refused;
+        }
         let namespace = Namespace {
             is_own,
             fingerprint,
@@ -196,9 +202,13 @@ impl Mounts {
         self.namespaces.values().map(|n| n.bad_lines).sum()
     }
 
-    /// Namespaces refused so far, and mount points refused now, at their bounds.
-    pub fn refused(&self) -> (u64, u64) {
-        (self.namespaces_refused, self.mount_points_refused)
+    /// What was refused: namespaces and mount points at their bounds, and tables that were cut.
+    pub fn refused(&self) -> [(&'static str, u64); 3] {
+        [
+            ("mount_namespaces_refused", self.namespaces_refused),
+            ("mount_points_refused", self.mount_points_refused),
+            ("mount_tables_cut", self.tables_cut),
+        ]
     }
 
     fn lines(&self) -> impl Iterator<Item = Labelled<'_>> {

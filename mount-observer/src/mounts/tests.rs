@@ -57,6 +57,26 @@ fn only_a_change_is_parsed_and_a_lost_namespace_is_dropped() {
 }
 
 #[test]
+fn what_a_cut_table_does_not_show_is_not_gone() {
+    let mut mounts = two();
+    assert_eq!(mounts.update(100, true, &OWN[..60]), Update::Refused);
+    assert_eq!(mounts.namespaces_of(Dev(53)), [100]);
+    assert_eq!(mounts.refused()[2], ("mount_tables_cut", 1));
+}
+
+#[test]
+fn ten_thousand_mounts_one_over_the_other() {
+    let line = |id: u32| format!("{id} {} 0:{id} / /mnt rw - fuse src{id} rw\n", id - 1);
+    let table: String = (1..=10_000).rev().map(line).collect();
+    let mut mounts = Mounts::default();
+    mounts.update(100, true, table.as_bytes());
+    let (superblocks, _) = mounts.superblocks(&scope());
+    assert_eq!(superblocks.len(), 10_000);
+    let uncovered = superblocks.iter().filter(|s| !s.mounts[0].is_covered);
+    assert_eq!(uncovered.map(|s| s.dev.0).collect::<Vec<_>>(), [10_000]);
+}
+
+#[test]
 fn paths_are_attributed_to_the_longest_uncovered_prefix() {
     let mut mounts = two();
     let in_scope = BTreeSet::from([Dev(52), Dev(53), Dev(54), Dev(70)]);

@@ -41,8 +41,9 @@ impl Observer {
         self.health.took("mountinfo");
         match self.mounts.update(mnt_ns, is_own, bytes) {
             Update::Changed => self.reconcile(Resolution::Unmounted),
-            // Refused ones are counted where they are.
-            Update::Same | Update::Refused => {}
+            Update::Same => {}
+            // Counted where it is refused; it settles nothing.
+            Update::Refused => return,
         }
         self.look_after_the_dead(mnt_ns);
     }

@@ -131,11 +131,9 @@ impl Observer {
         let mut events = self.health.events();
         events.push(("operations", self.totals.counted));
         events.push(("operations_elsewhere", self.totals.elsewhere));
-        let (namespaces, mount_points) = self.mounts.refused();
         let mut dropped = self.health.dropped();
+        dropped.extend(self.mounts.refused());
         dropped.extend([
-            ("mount_namespaces_refused", namespaces),
-            ("mount_points_refused", mount_points),
             ("mountinfo_lines_bad", self.mounts.bad_lines()),
             ("paths_pending_refused", self.paths.refused),
             ("requests_orphaned", self.requests.orphans),
