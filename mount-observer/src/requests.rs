@@ -15,8 +15,8 @@ use crate::{
     time::Mono,
 };
 
-/// Requests followed at once: twice the limit of the kernel-side map.
-pub const REQUESTS_MAX: usize = 131_072;
+/// Requests followed at once: the kernel-side map holds 16,384, the walks add what is older.
+pub const REQUESTS_MAX: usize = 65_536;
 
 /// A reading says nothing about requests younger than this: it may have been made before them.
 const READING_AGE_MAX: Duration = Duration::from_secs(1);
