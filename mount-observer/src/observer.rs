@@ -68,6 +68,8 @@ struct Asked {
     superblocks: BTreeSet<Dev>,
     mount_points: Vec<MountPoint>,
     connections_at: Option<Mono>,
+    /// The last idle connection that was looked at; the next look goes on behind it.
+    connections_up_to: Option<Dev>,
     full_scan_at: Option<Mono>,
     suspects: BTreeMap<Dev, Mono>,
 }

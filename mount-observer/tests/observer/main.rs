@@ -6,4 +6,5 @@ mod properties;
 mod scenarios;
 mod script;
 mod show;
+mod turns;
 mod world;

@@ -1,0 +1,85 @@
+//! What the observer asks the shell for stays bounded, and leaves nobody out.
+
+use std::collections::BTreeSet;
+
+use mount_observer::{
+    config::Config,
+    input::{Effect, Input, Scan, SelfInfo},
+    observer::Observer,
+    superblock::Dev,
+    time::{Mono, Now, Wall},
+};
+use mount_observer_common::HolderRow;
+use zerocopy::IntoBytes as _;
+
+/// `RowKind::Holder` on the wire.
+const HOLDER: u32 = 1;
+const MOUNTS: u32 = 600;
+const SECOND_NS: u64 = 1_000_000_000;
+
+fn at(second: u64) -> Now {
+    Now {
+        mono: Mono(second * SECOND_NS),
+        wall: Wall(second * SECOND_NS),
+    }
+}
+
+fn table() -> Vec<u8> {
+    let line = |minor: u32| {
+        format!("{minor} 1 0:{minor} / /mnt/{minor} rw - fuse.bindfs /srv rw\n").into_bytes()
+    };
+    (1..=MOUNTS).flat_map(line).collect()
+}
+
+fn holders() -> Vec<u8> {
+    let row = |minor: u32| {
+        let row = HolderRow {
+            kind: HOLDER,
+            size: u32::try_from(size_of::<HolderRow>()).unwrap(),
+            connection_ptr: u64::from(minor) << 12,
+            tgid: 10_000 + minor,
+            fd: 3,
+            dev: minor,
+            connected: 1,
+            waiting: 0,
+            task_state: 1,
+            queued_seen: 0,
+            queued_emitted: 0,
+            comm: *b"bindfs\0\0\0\0\0\0\0\0\0\0",
+        };
+        row.as_bytes().to_vec()
+    };
+    (1..=MOUNTS).flat_map(row).collect()
+}
+
+#[test]
+fn six_hundred_idle_connections_take_turns_and_each_gets_one() {
+    let info = SelfInfo {
+        is_initial_pid_namespace: true,
+        is_single_look: false,
+    };
+    let mut observer = Observer::new(&Config::default(), info).unwrap();
+    let table = Input::Mountinfo {
+        mnt_ns: 1,
+        is_own: true,
+        bytes: table(),
+    };
+    observer.step(at(1), table);
+    let scan = Scan {
+        bytes: holders(),
+        is_complete: true,
+    };
+    observer.step(at(1), Input::Holders(scan));
+    let mut looked_at: Vec<BTreeSet<Dev>> = Vec::new();
+    for second in 2..5 {
+        for effect in observer.step(at(second), Input::Tick) {
+            if let Effect::CheckConnections(connections) = effect {
+                looked_at.push(connections.iter().map(|&(_, dev)| dev).collect());
+            }
+        }
+    }
+    let sizes: Vec<usize> = looked_at.iter().map(BTreeSet::len).collect();
+    assert_eq!(sizes, [256; 3]);
+    let all: BTreeSet<Dev> = looked_at.into_iter().flatten().collect();
+    assert_eq!(all, (1..=MOUNTS).map(Dev).collect());
+}
