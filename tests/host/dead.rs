@@ -6,6 +6,7 @@ use mount_observer_tests::{
     FaultFsMount, FuseMount, Need, Observer, Sandbox, host_test,
     mounts::device_of,
     needs::say,
+    observer::Superblock,
     wait::{now, within},
 };
 use nix::{
@@ -303,9 +304,7 @@ fn enotconn_elsewhere(observer: &Observer, dev: &str) -> u64 {
         // Tests that run beside this one kill mounts of their own, in their own namespaces.
         .filter(|superblock| superblock["mounts"][0]["is_own_namespace"] == true);
     let counted: u64 = ours
-        .map(|superblock| {
-            mount_observer_tests::observer::Superblock(superblock).count(None, Some("ENOTCONN"))
-        })
+        .map(|superblock| Superblock(superblock, Duration::ZERO).count(None, Some("ENOTCONN")))
         .sum();
     let unattributed: u64 = snapshot["unattributed"]
         .as_array()

@@ -1,21 +1,18 @@
 //! Requests that nobody answers: `hung` when nothing moves, `stuck` when only some wait.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Duration};
 
 use mount_observer_tests::{
     FuseMount, Need, Observer, Process, Sandbox, host_test,
     needs::say,
     observer::Superblock,
-    wait::{now, within},
+    wait::{now, wall, within},
 };
 use nix::sys::signal::Signal;
 
 use crate::{
-    CLEAR_AFTER, FAST, HUNG_AFTER, SOON, call, kinds_reported, request_of, wait_until_blocked,
-    wait_until_in, wait_until_ok,
+    Began, CLEAR_AFTER, FAST, HUNG_AFTER, SOON, call, kinds_reported, request_of,
+    wait_until_blocked, wait_until_in, wait_until_ok,
 };
 
 #[test]
@@ -60,11 +57,9 @@ fn one_blocked_stat_on_a_stopped_bindfs_is_hung_with_all_that_is_known_and_recov
         let observer = Observer::start(sandbox, FAST);
         wait_until_ok(&observer, &mount.dev);
         mount.server.stop();
-        let began = now();
-        let victim = call(sandbox, "stat", &mount.join("file"), &[]);
-        wait_until_blocked(&victim);
+        let (victim, began) = Began::with(|| call(sandbox, "stat", &mount.join("file"), &[]));
         let hung = wait_until_overdue(&observer, &mount, HUNG_AFTER + Duration::from_secs(1));
-        expect_one_blocked_stat(&hung, &victim, began);
+        expect_one_blocked_stat(&hung, &victim, &began);
         mount.server.resume();
         assert_eq!(victim.output_within(SOON), "ok 1\n");
         expect_recovery(&observer, &mount.dev);
@@ -76,11 +71,10 @@ fn a_hang_that_began_before_the_observer_is_seen_with_its_true_age() {
     host_test(&[Need::Bindfs], |sandbox| {
         let mount = sandbox.bindfs("mount", &[]);
         mount.server.stop();
-        let began = now();
-        let victim = call(sandbox, "stat", &mount.join("file"), &[]);
-        wait_until_blocked(&victim);
+        let (victim, began) = Began::with(|| call(sandbox, "stat", &mount.join("file"), &[]));
         within(SOON, "the hang is older than hung_after", || {
-            (began.elapsed() > HUNG_AFTER + Duration::from_secs(1)).then_some(())
+            (wall().saturating_sub(began.latest) > HUNG_AFTER + Duration::from_secs(1))
+                .then_some(())
         });
         let started = now();
         let observer = Observer::start(sandbox, FAST);
@@ -91,7 +85,7 @@ fn a_hang_that_began_before_the_observer_is_seen_with_its_true_age() {
             started.elapsed()
         ));
         // Linux keeps the time since 6.15 (fuse_req.create_time), in jiffies: 10 ms at worst.
-        expect_one_blocked_stat(&hung, &victim, began);
+        expect_one_blocked_stat(&hung, &victim, &began);
     });
 }
 
@@ -112,17 +106,14 @@ fn wait_until_overdue(observer: &Observer, mount: &FuseMount, deadline: Duration
 
 /// The picture of one `stat` that waits for a stopped server since `began`.
 #[track_caller]
-fn expect_one_blocked_stat(hung: &Superblock, victim: &Process, began: Instant) {
-    let waited = began.elapsed();
+fn expect_one_blocked_stat(hung: &Superblock, victim: &Process, began: &Began) {
     let request = request_of(hung.list("requests"), victim).expect("the victim's request");
     assert_eq!(request["comm"], "victim", "{request:#}");
     let operation = request["operation"].as_str().expect("an operation");
     assert!(["LOOKUP", "GETATTR"].contains(&operation), "{request:#}");
     let age = Duration::from_nanos(request["age_ns"].as_u64().expect("an age"));
-    assert!(age >= HUNG_AFTER && age <= waited, "{age:?} of {waited:?}");
-    // The snapshot may be a tick old.
-    let slack = Duration::from_millis(2500);
-    assert!(age + slack >= waited, "{age:?} of {waited:?}");
+    assert!(age >= HUNG_AFTER, "{age:?}");
+    began.expect_age(hung, age);
     assert_eq!(hung.number("in_flight"), 1, "{:#}", hung.0);
     assert_eq!(
         hung.blocked_pids(),
@@ -197,9 +188,8 @@ fn reads_that_hang_while_all_else_is_served_are_stuck_and_never_hung() {
         wait_until_ok(&observer, &mount.dev);
         let _traffic = traffic(sandbox, &mount.path);
         mount.tell("READ hold");
-        let began = now();
-        let victim = call(sandbox, "read", &mount.join("file"), &[]);
-        expect_stuck(&observer, &mount, &victim, "READ", began);
+        let (victim, began) = Began::with(|| call(sandbox, "read", &mount.join("file"), &[]));
+        expect_stuck(&observer, &mount, &victim, "READ", &began);
         mount.tell("READ answer");
         mount.tell("release");
         let deadline = CLEAR_AFTER + Duration::from_secs(2);
@@ -216,9 +206,8 @@ fn one_lost_lookup_reply_is_stuck_and_never_hung() {
         wait_until_ok(&observer, &mount.dev);
         let _traffic = traffic(sandbox, &mount.path);
         mount.tell("LOOKUP drop 1");
-        let began = now();
-        let victim = call(sandbox, "stat", &mount.join("file"), &[]);
-        expect_stuck(&observer, &mount, &victim, "LOOKUP", began);
+        let (victim, began) = Began::with(|| call(sandbox, "stat", &mount.join("file"), &[]));
+        expect_stuck(&observer, &mount, &victim, "LOOKUP", &began);
         assert_eq!(
             observer
                 .superblock(&mount.dev)
@@ -246,15 +235,15 @@ fn expect_stuck(
     mount: &FuseMount,
     victim: &Process,
     operation: &str,
-    began: Instant,
+    began: &Began,
 ) {
     let stuck = observer.wait_for_state(&mount.dev, "stuck", HUNG_AFTER + Duration::from_secs(2));
-    let waited = began.elapsed();
     let request = request_of(stuck.list("requests"), victim).expect("the victim's request");
     assert_eq!(request["operation"], operation, "{request:#}");
     assert_eq!(request["comm"], "victim", "{request:#}");
     let age = Duration::from_nanos(request["age_ns"].as_u64().expect("an age"));
-    assert!(age >= HUNG_AFTER && age <= waited, "{age:?} of {waited:?}");
+    assert!(age >= HUNG_AFTER, "{age:?}");
+    began.expect_age(&stuck, age);
     assert_eq!(stuck.text("severity"), "warning");
     assert_eq!(stuck.server_status(), "running");
     observer.wait_for(&mount.dev, Duration::from_secs(6), "critical", |seen| {

@@ -24,8 +24,9 @@ use std::{ffi::OsStr, path::Path, time::Duration};
 
 use mount_observer_tests::{
     FuseMount, Observer, Process, Sandbox,
+    observer::Superblock,
     process::{threads, waits_in},
-    wait::within,
+    wait::{wall, within},
 };
 use serde_json::Value;
 
@@ -73,6 +74,40 @@ fn wait_until_in(victim: &Process, function: &str) {
 #[track_caller]
 fn wait_until_blocked(victim: &Process) {
     wait_until_in(victim, "request_wait_answer");
+}
+
+/// When a call began to wait, as narrowly as can be told from outside.
+struct Began {
+    earliest: Duration,
+    latest: Duration,
+}
+
+impl Began {
+    /// Makes a call and waits until it waits.
+    #[track_caller]
+    fn with(call: impl FnOnce() -> Process) -> (Process, Self) {
+        let earliest = wall();
+        let victim = call();
+        wait_until_blocked(&victim);
+        let latest = wall();
+        (victim, Self { earliest, latest })
+    }
+
+    /// The age the observer reports is the time from then until it knew.
+    #[track_caller]
+    fn expect_age(&self, seen: &Superblock, age: Duration) {
+        // The kernel's own time of a request (fuse_req.create_time) is in ticks of up to 10 ms.
+        let slack = Duration::from_millis(20);
+        let known = seen.1;
+        let (youngest, oldest) = (
+            known.saturating_sub(self.latest),
+            known.saturating_sub(self.earliest),
+        );
+        assert!(
+            age + slack >= youngest && age <= oldest + slack,
+            "{age:?}, not between {youngest:?} and {oldest:?}"
+        );
+    }
 }
 
 /// Waits until the observer has found a mount and thinks well of it.

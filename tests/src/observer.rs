@@ -174,14 +174,15 @@ impl Observer {
             .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
     }
 
-    /// The newest superblock under this device number.
+    /// The newest superblock under this device number, and when that was known.
     pub fn superblock(&self, dev: &str) -> Option<Superblock> {
         let mut snapshot = self.snapshot();
+        let taken_unix_ns = snapshot["taken_unix_ns"].as_u64()?;
         let all = snapshot["superblocks"].as_array_mut().map(std::mem::take)?;
         all.into_iter()
             .filter(|superblock| device_of_id(superblock["id"].as_str()) == Some(dev))
             .max_by_key(|superblock| epoch_of_id(superblock["id"].as_str()))
-            .map(Superblock)
+            .map(|json| Superblock(json, Duration::from_nanos(taken_unix_ns)))
     }
 
     /// Waits until the superblock is as described.
@@ -230,7 +231,7 @@ impl Observer {
         let broken = self.look(time, || {
             self.superblock(dev).filter(|superblock| !is_so(superblock))
         });
-        if let Some(Superblock(seen)) = broken {
+        if let Some(Superblock(seen, _)) = broken {
             panic!("{dev} did not stay {what}: {seen:#}\n{}", self.log_text());
         }
     }

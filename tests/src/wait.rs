@@ -48,6 +48,19 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// The wall clock, as time since the epoch.
+///
+/// # Panics
+/// When it is set before 1970.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests measure the observer from outside"
+)]
+pub fn wall() -> Duration {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.expect("a clock after 1970")
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place that sleeps, between two looks"

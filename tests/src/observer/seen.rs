@@ -37,9 +37,9 @@ impl Transition {
     }
 }
 
-/// One superblock of a snapshot, as JSON.
+/// One superblock of a snapshot, as JSON, and the time since the epoch at which that was known.
 #[derive(Clone, Debug)]
-pub struct Superblock(pub Value);
+pub struct Superblock(pub Value, pub Duration);
 
 impl Superblock {
     /// A field as text; empty when it is absent or no text.
