@@ -137,3 +137,29 @@ pub struct MountPath {
     pub path: [u8; MATCHED_PATH_BYTES],
 }
 wire!(MountPath, 256);
+
+/// Value of the LPM trie `MOUNT_POINTS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "decode",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::KnownLayout,
+        zerocopy::Immutable
+    )
+)]
+pub struct MountTarget {
+    /// `s_dev` of the superblock on top.
+    pub dev: u32,
+    /// Bytes of the path that lead there, the `/` or NUL after them included.
+    pub prefix_bytes: u16,
+    /// 1 when no other mount point lies below: every path that begins so leads there.
+    pub is_leaf: u16,
+}
+wire!(MountTarget, 8);
+
+/// Words of the array `SCOPE_FILTER`: one bit per device number modulo 4096. A superblock whose bit
+/// is not set is not in scope, which spares most calls the lookup in a hash.
+pub const SCOPE_FILTER_WORDS: u32 = 64;

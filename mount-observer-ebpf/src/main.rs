@@ -15,6 +15,7 @@ mod fuse;
 mod holders;
 mod kernel;
 mod maps;
+mod memo;
 mod paths;
 mod record;
 mod server;

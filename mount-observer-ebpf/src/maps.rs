@@ -6,9 +6,12 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, RingBuf, lpm_trie::Key},
 };
 use mount_observer_common::{
-    Counter, HolderRow, InFlight, MountPath, PathArguments, QUEUED_MAX, QueuedRow, STARTS_MAX,
-    SYSCALL_OPS_MAX, Settings, Start, TaskRow, TextRange, TotalsKey, TotalsSlot, WAIT_RANGES_MAX,
+    Counter, HolderRow, InFlight, MountPath, MountTarget, PathArguments, QUEUED_MAX, QueuedRow,
+    SCOPE_FILTER_WORDS, STARTS_MAX, SYSCALL_OPS_MAX, Settings, Start, TaskRow, TextRange,
+    TotalsKey, TotalsSlot, WAIT_RANGES_MAX,
 };
+
+use crate::memo::Memo;
 
 /// What the daemon tells the programs.
 #[map]
@@ -53,7 +56,19 @@ pub static SCOPE: HashMap<u32, u32> = HashMap::with_max_entries(16_384, BPF_F_NO
 /// Mount points in scope, for the tasks that see them under that path; the value is the superblock
 /// on top. Two entries per mount point and namespace.
 #[map]
-pub static MOUNT_POINTS: LpmTrie<MountPath, u32> = LpmTrie::with_max_entries(65_536, 0);
+pub static MOUNT_POINTS: LpmTrie<MountPath, MountTarget> = LpmTrie::with_max_entries(65_536, 0);
+
+/// Counts the changes of `MOUNT_POINTS`, from 1: what was learnt from it before is void.
+#[map]
+pub static MOUNT_POINTS_CHANGES: Array<u64> = Array::with_max_entries(1, 0);
+
+/// The last answer of `MOUNT_POINTS` on each CPU. Per CPU for the same reason as `PATH_KEY`.
+#[map]
+pub static MEMO: PerCpuArray<Memo> = PerCpuArray::with_max_entries(1, 0);
+
+/// In front of `SCOPE`: one bit per device number modulo 4096.
+#[map]
+pub static SCOPE_FILTER: Array<u64> = Array::with_max_entries(SCOPE_FILTER_WORDS, 0);
 
 /// Where the path arguments of a system call are, by its number. 512 x 8 B.
 #[map]

@@ -19,19 +19,19 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use mount_observer_common::{
     Counter, MATCHED_PATH_BYTES, MountPath, PATH_MAX_BYTES, PathArguments, PathRecord, RecordKind,
-    STARTS_MAX, SYSCALL_OPS_MAX, Start, TotalsKey, TotalsSlot,
+    SCOPE_FILTER_WORDS, STARTS_MAX, SYSCALL_OPS_MAX, Start, TotalsKey, TotalsSlot,
 };
 
 use crate::{
     counters::count,
     fuse::is_recorded,
     kernel::{
-        OFF_DENTRY_SB, OFF_FS_PWD_DENTRY, OFF_FS_ROOT_DENTRY, OFF_FS_ROOT_MNT, OFF_MNT_ROOT,
-        OFF_MNT_SB, OFF_REGS_ARG0, OFF_REGS_ARG1, OFF_REGS_ARG2, OFF_REGS_ARG3, OFF_REGS_ARG4,
-        OFF_REGS_CS, OFF_REGS_NR, OFF_SB_DEV, OFF_TASK_FS, Typed, exists, field, file_dev, follow,
-        mount_namespace,
+        OFF_DENTRY_SB, OFF_FS_PWD_DENTRY, OFF_REGS_ARG0, OFF_REGS_ARG1, OFF_REGS_ARG2,
+        OFF_REGS_ARG3, OFF_REGS_ARG4, OFF_REGS_CS, OFF_REGS_NR, OFF_SB_DEV, OFF_TASK_FS, Typed,
+        exists, field, file_dev, follow, mount_namespace,
     },
-    maps::{MOUNT_POINTS, PATH_KEY, SCOPE, SETTINGS, STARTS, SYSCALL_OPS},
+    maps::{MOUNT_POINTS, PATH_KEY, SCOPE, SCOPE_FILTER, SETTINGS, STARTS, SYSCALL_OPS},
+    memo::{self, View},
     record::{self, Facts, Wake},
     totals,
 };
@@ -99,10 +99,9 @@ fn path_exit_full(context: BtfTracePointContext) -> i32 {
     let timing = finish(call.number);
     match errno_of(context.arg(1)) {
         None => succeeded(&call, timing),
-        Some(errno) if is_recorded(errno) => failed(&call, errno, timing),
+        // An everyday failure is worth nothing unless somebody waited for it.
         Some(errno) => {
-            // An everyday failure is worth nothing unless somebody waited for it.
-            if timing.is_some_and(|timing| timing.is_slow) {
+            if is_recorded(errno) || timing.is_some_and(|timing| timing.is_slow) {
                 failed(&call, errno, timing);
             }
         }
@@ -228,8 +227,7 @@ fn succeeded(call: &Call, timing: Option<Timing>) {
         return;
     }
     let dev = stat_dev(call);
-    // SAFETY: the value is not used.
-    if unsafe { SCOPE.get(dev) }.is_none() {
+    if !is_in_scope(dev) {
         return;
     }
     let key = TotalsKey {
@@ -317,6 +315,12 @@ fn attribute(call: &Call) -> u32 {
         return 0;
     };
     let path = call.argument(call.arguments.path);
+    let view = View::of(task);
+    if let Some(view) = view
+        && let Some(dev) = memo::recall(view, path)
+    {
+        return dev;
+    }
     // SAFETY: a live map value; the helper writes at most the field.
     let read = unsafe {
         bpf_probe_read_user_str(
@@ -332,7 +336,7 @@ fn attribute(call: &Call) -> u32 {
     // SAFETY: a live map value.
     let [first, second] = unsafe { [(*key).data.path[0], (*key).data.path[1]] };
     if first == b'/' {
-        return by_mount_point(task, key, read as u32);
+        return view.map_or(0, |view| by_mount_point(view, key, read as u32));
     }
     // `..` may lead out of the directory's filesystem.
     if first == b'.' && second == b'.' {
@@ -345,33 +349,34 @@ fn attribute(call: &Call) -> u32 {
         file_dev(task, dfd as u64)
     };
     // Outside the scope the path may still lead into it: the daemon has the record.
-    // SAFETY: the value is not used.
-    if unsafe { SCOPE.get(dev) }.is_some() {
-        dev
-    } else {
-        0
-    }
+    if is_in_scope(dev) { dev } else { 0 }
 }
 
 /// The superblock on the longest mount point an absolute path begins with.
 #[inline(always)]
-fn by_mount_point(task: *const u8, key: *mut Key<MountPath>, length: u32) -> u32 {
-    let fs = follow::<Typed>(task, &OFF_TASK_FS);
-    if fs.is_null() {
-        return 0;
-    }
-    let root = follow::<Typed>(fs, &OFF_FS_ROOT_MNT);
-    // In a chroot the path means something else.
-    if follow::<Typed>(fs, &OFF_FS_ROOT_DENTRY) != follow::<Typed>(root, &OFF_MNT_ROOT) {
-        return 0;
-    }
+fn by_mount_point(view: View, key: *mut Key<MountPath>, length: u32) -> u32 {
+    let changes = memo::changes();
     // SAFETY: a live map value.
-    unsafe {
-        (*key).data.mnt_ns = mount_namespace::<Typed>(task);
-        (*key).data.root = field::<Typed, u32>(follow::<Typed>(root, &OFF_MNT_SB), &OFF_SB_DEV);
+    let target = unsafe {
+        (*key).data.mnt_ns = view.mnt_ns;
+        (*key).data.root = view.root;
         (*key).prefix_len = (8 + length) * 8;
-        MOUNT_POINTS.get(&*key).copied().unwrap_or(0)
-    }
+        MOUNT_POINTS.get(&*key).copied()
+    };
+    let Some(target) = target else { return 0 };
+    memo::remember(changes, view, key, target);
+    target.dev
+}
+
+/// Whether a superblock is observed. Most are not, and their bit says so.
+#[inline(always)]
+fn is_in_scope(dev: u32) -> bool {
+    let word = SCOPE_FILTER
+        .get(dev >> 6 & (SCOPE_FILTER_WORDS - 1))
+        .copied()
+        .unwrap_or(0);
+    // SAFETY: the value is not used.
+    word >> (dev & 63) & 1 != 0 && unsafe { SCOPE.get(dev) }.is_some()
 }
 
 /// `s_dev` of the working directory.

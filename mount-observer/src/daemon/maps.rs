@@ -10,7 +10,9 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
 };
-use mount_observer_common::{Counter, InFlight, Settings, TotalsKey, TotalsSlot, TotalsValue};
+use mount_observer_common::{
+    Counter, InFlight, SCOPE_FILTER_WORDS, Settings, TotalsKey, TotalsSlot, TotalsValue,
+};
 use zerocopy::FromBytes;
 
 use super::{
@@ -76,6 +78,7 @@ pub struct Maps {
     settings_map: Array<MapData, Settings>,
     servers: WatchedSet,
     scope: WatchedSet,
+    scope_filter: Array<MapData, u64>,
     mount_points: MountPoints,
     /// Entries seen at the last read, for the fill level.
     filled: Fill,
@@ -120,6 +123,7 @@ impl Maps {
             settings_map: typed("SETTINGS", Array::try_from(take(ebpf, "SETTINGS")?))?,
             servers: WatchedSet::new("SERVERS", ebpf)?,
             scope: WatchedSet::new("SCOPE", ebpf)?,
+            scope_filter: typed("SCOPE_FILTER", Array::try_from(take(ebpf, "SCOPE_FILTER")?))?,
             mount_points: MountPoints::take(ebpf)?,
             filled: Fill::default(),
         })
@@ -242,6 +246,11 @@ impl Maps {
 
     /// Replaces the superblocks in scope.
     pub fn watch_superblocks(&mut self, devs: &[Dev]) -> Result<(), MapsError> {
+        for (index, word) in (0..).zip(filter_words(devs)) {
+            self.scope_filter
+                .set(index, word, 0)
+                .map_err(|error| MapsError::Aya("SCOPE_FILTER", error))?;
+        }
         self.scope.replace(devs.iter().map(|dev| dev.0).collect())
     }
 
@@ -249,6 +258,18 @@ impl Maps {
     pub fn watch_mount_points(&mut self, points: &[MountPoint]) -> Result<(), MapsError> {
         self.mount_points.replace(points)
     }
+}
+
+/// One bit per device number modulo 4096: the programs look no further where it is not set.
+fn filter_words(devs: &[Dev]) -> Vec<u64> {
+    let mut words = vec![0; usize::try_from(SCOPE_FILTER_WORDS).unwrap_or(0)];
+    for dev in devs {
+        let index = usize::try_from(dev.0 >> 6 & (SCOPE_FILTER_WORDS - 1));
+        if let Some(word) = index.ok().and_then(|index| words.get_mut(index)) {
+            *word |= 1 << (dev.0 & 63);
+        }
+    }
+    words
 }
 
 /// Entries of `SERVERS` and of `SCOPE`.
@@ -369,5 +390,22 @@ mod tests {
         };
         expected.buckets[3] = 4;
         assert_eq!(sum(&bytes), expected);
+    }
+
+    #[test]
+    fn the_filter_lets_every_superblock_in_scope_through() {
+        let devs = [
+            Dev(0),
+            Dev(40),
+            Dev(4_095),
+            Dev(4_096 + 64),
+            Dev(254 << 20 | 3),
+        ];
+        let words = filter_words(&devs);
+        for dev in devs {
+            let word = words[usize::try_from(dev.0 >> 6 & 63).unwrap()];
+            assert_eq!(word >> (dev.0 & 63) & 1, 1, "{dev}");
+        }
+        assert_eq!(words.iter().map(|word| word.count_ones()).sum::<u32>(), 5);
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use aya::{
     Ebpf,
     maps::{
-        MapData,
+        Array, MapData,
         lpm_trie::{Key, LpmTrie},
     },
 };
-use mount_observer_common::{MATCHED_PATH_BYTES, MountPath};
+use mount_observer_common::{MATCHED_PATH_BYTES, MountPath, MountTarget};
 
 use super::maps::{MapsError, take, typed};
 use crate::input::MountPoint;
@@ -18,20 +18,27 @@ use crate::input::MountPoint;
 pub(super) const ENTRIES_MAX: u32 = 65_536;
 
 const NAME: &str = "MOUNT_POINTS";
+const CHANGES: &str = "MOUNT_POINTS_CHANGES";
 
 /// The trie, changed by its differences.
 pub(super) struct MountPoints {
-    trie: LpmTrie<MapData, MountPath, u32>,
-    /// What it holds: prefix length in bits and data, and the superblock.
-    entries: BTreeMap<(u32, MountPath), u32>,
+    trie: LpmTrie<MapData, MountPath, MountTarget>,
+    /// What it holds: prefix length in bits and data, and what lies there.
+    entries: BTreeMap<(u32, MountPath), MountTarget>,
+    /// `MOUNT_POINTS_CHANGES`: voids what the programs remember of the trie.
+    changes: Array<MapData, u64>,
+    changed: u64,
 }
 
 impl MountPoints {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, MapsError> {
         let trie = typed(NAME, LpmTrie::try_from(take(ebpf, NAME)?))?;
+        let changes = typed(CHANGES, Array::try_from(take(ebpf, CHANGES)?))?;
         Ok(Self {
             trie,
             entries: BTreeMap::new(),
+            changes,
+            changed: 0,
         })
     }
 
@@ -41,10 +48,10 @@ impl MountPoints {
 
     /// Replaces the set. What does not fit is left out: paths there are attributed by the daemon.
     pub(super) fn replace(&mut self, points: &[MountPoint]) -> Result<(), MapsError> {
-        let wanted: BTreeMap<_, _> = points
-            .iter()
-            .flat_map(|point| keys(point).map(|key| (key, point.dev.0)))
-            .collect();
+        let wanted = entries(points);
+        if wanted == self.entries {
+            return Ok(());
+        }
         let mut result = Ok(());
         let gone: Vec<_> = self
             .entries
@@ -58,24 +65,69 @@ impl MountPoints {
             }
             self.entries.remove(&key);
         }
-        for (key, dev) in wanted {
-            if self.entries.get(&key) == Some(&dev) {
+        for (key, target) in wanted {
+            if self.entries.get(&key) == Some(&target) {
                 continue;
             }
-            match self.trie.insert(&Key::new(key.0, key.1), dev, 0) {
+            match self.trie.insert(&Key::new(key.0, key.1), target, 0) {
                 Ok(()) => {
-                    self.entries.insert(key, dev);
+                    self.entries.insert(key, target);
                 }
                 Err(error) => result = Err(MapsError::Aya(NAME, error)),
             }
+        }
+        // Only now: what the programs learn from here on is what the trie holds.
+        self.changed += 1;
+        if let Err(error) = self.changes.set(0, self.changed, 0) {
+            result = Err(MapsError::Aya(CHANGES, error));
         }
         result
     }
 }
 
+/// The trie's entries for a set of mount points.
+fn entries(points: &[MountPoint]) -> BTreeMap<(u32, MountPath), MountTarget> {
+    let mut entries = BTreeMap::new();
+    for point in points {
+        for (key, prefix_bytes) in keys(point) {
+            let target = MountTarget {
+                dev: point.dev.0,
+                prefix_bytes,
+                is_leaf: 1,
+            };
+            entries.insert(key, target);
+        }
+    }
+    mark_parents(&mut entries);
+    entries
+}
+
+/// Clears `is_leaf` where another mount point lies below. Sorted by their path, whatever begins like
+/// an entry follows it directly.
+fn mark_parents(entries: &mut BTreeMap<(u32, MountPath), MountTarget>) {
+    let mut sorted: Vec<_> = entries
+        .iter()
+        .map(|(key, target)| (*key, *target))
+        .collect();
+    sorted.sort_by_key(|(key, _)| key.1);
+    for pair in sorted.windows(2) {
+        let [(upper, target), (lower, _)] = pair else {
+            continue;
+        };
+        let len = usize::from(target.prefix_bytes);
+        let is_same_view = (upper.1.mnt_ns, upper.1.root) == (lower.1.mnt_ns, lower.1.root);
+        if is_same_view
+            && upper.1.path.get(..len) == lower.1.path.get(..len)
+            && let Some(target) = entries.get_mut(upper)
+        {
+            target.is_leaf = 0;
+        }
+    }
+}
+
 /// `/mnt/a/` for what lies below and `/mnt/a` with its NUL for itself; the root needs only `/`. None
 /// for a path too long to match.
-fn keys(point: &MountPoint) -> impl Iterator<Item = (u32, MountPath)> {
+fn keys(point: &MountPoint) -> impl Iterator<Item = ((u32, MountPath), u16)> {
     let path = point.path.as_slice();
     let ends: &[&[u8]] = if path == b"/" { &[b""] } else { &[b"/", b"\0"] };
     ends.iter().filter_map(|end| {
@@ -89,7 +141,7 @@ fn keys(point: &MountPoint) -> impl Iterator<Item = (u32, MountPath)> {
         start.copy_from_slice(path);
         rest.copy_from_slice(end);
         let bits = u32::try_from((8 + len) * 8).ok()?;
-        Some((bits, data))
+        Some(((bits, data), u16::try_from(len).ok()?))
     })
 }
 
@@ -106,7 +158,7 @@ mod tests {
             dev: Dev(9),
         };
         keys(&point)
-            .map(|(bits, data)| {
+            .map(|((bits, data), _)| {
                 assert_eq!((data.mnt_ns, data.root), (7, 8));
                 (bits, data.path[..=path.len()].to_vec())
             })
@@ -133,5 +185,40 @@ mod tests {
     fn a_path_longer_than_a_key_is_left_to_the_daemon() {
         assert_eq!(keys_of(&[b'x'; MATCHED_PATH_BYTES]), []);
         assert_eq!(keys_of(&[b'x'; MATCHED_PATH_BYTES - 1]).len(), 2);
+    }
+
+    #[test]
+    fn only_a_mount_point_with_none_below_answers_for_all_paths_that_begin_so() {
+        let point = |path: &[u8], mnt_ns| MountPoint {
+            mnt_ns,
+            root: Dev(8),
+            path: path.to_vec(),
+            dev: Dev(9),
+        };
+        let points = [
+            point(b"/", 7),
+            point(b"/mnt/a", 7),
+            point(b"/mnt/a/below", 7),
+            point(b"/mnt/ab", 7),
+            point(b"/mnt/ab/elsewhere", 6),
+        ];
+        let leaves: Vec<_> = entries(&points)
+            .iter()
+            .filter(|(key, target)| target.is_leaf == 1 && key.1.mnt_ns == 7)
+            .map(|(key, target)| {
+                let prefix = &key.1.path[..usize::from(target.prefix_bytes)];
+                String::from_utf8_lossy(prefix).into_owned()
+            })
+            .collect();
+        assert_eq!(
+            leaves,
+            [
+                "/mnt/a\0",
+                "/mnt/ab\0",
+                "/mnt/ab/",
+                "/mnt/a/below\0",
+                "/mnt/a/below/"
+            ]
+        );
     }
 }
