@@ -23,13 +23,15 @@ fn a_stopped_server_is_seen_without_traffic_and_nobody_is_said_to_be_blocked() {
         wait_until_ok(&observer, &mount.dev);
         let stopped = now();
         mount.server.stop();
+        let fired = observer.wait_for_transition(&mount.dev, "hung", "firing", SOON);
+        assert_eq!(fired.text("severity"), "warning", "{}", fired.fields);
+        let delay = fired.at.saturating_duration_since(stopped);
+        say(&format!(
+            "FIGURE: bindfs stopped, no traffic: told after {delay:?}"
+        ));
         let seen = observer.wait_for(&mount.dev, SOON, "stopped", |seen| {
             seen.server_status() == "stopped"
         });
-        say(&format!(
-            "FIGURE: bindfs stopped, no traffic: seen after {:?}",
-            stopped.elapsed()
-        ));
         assert_eq!(seen.text("severity"), "warning", "{:#}", seen.0);
         assert_eq!(
             (seen.number("blocked"), seen.number("in_flight")),
@@ -39,8 +41,6 @@ fn a_stopped_server_is_seen_without_traffic_and_nobody_is_said_to_be_blocked() {
         );
         assert_eq!(seen.0["fuse"]["servers"][0]["pid"], mount.server.pid());
         assert!(seen.text("reason").contains("stopped"), "{:#}", seen.0);
-        let fired = observer.wait_for_transition(&mount.dev, "hung", "firing", SOON);
-        assert_eq!(fired.text("severity"), "warning", "{}", fired.fields);
         // However long that lasts: nobody waits, so that it does not become critical.
         observer.stays(&mount.dev, Duration::from_secs(7), "a warning", |seen| {
             seen.text("severity") == "warning" && seen.number("blocked") == 0
