@@ -87,6 +87,7 @@ impl Observer {
         let Some(superblock) = self.superblocks.get_mut(&dev) else {
             return;
         };
+        let status = superblock.connection.status();
         let (identity, was_dying) = observe(superblock);
         if identity == Identity::Other {
             let mounted = superblock.mounted.clone();
@@ -94,6 +95,10 @@ impl Observer {
             if let Some(superblock) = self.superblocks.get_mut(&dev) {
                 observe(superblock);
             }
+        }
+        let is_news = |superblock: &Watched| superblock.connection.status() != status;
+        if self.superblocks.get(&dev).is_some_and(is_news) {
+            self.ask(Effect::TickNow);
         }
         let walk = Walk {
             found: found.queued,
