@@ -75,6 +75,17 @@ pub enum Cause {
     NobodyHolds,
 }
 
+/// What a mount table that shows the superblock says about its connection's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// It settles that this was no unmount.
+    Settled,
+    /// That was known.
+    Known,
+    /// Nothing: it was read before the end.
+    TooEarly,
+}
+
 /// Whether what was just read is about the connection known so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
@@ -95,6 +106,13 @@ impl Connection {
     pub fn is_among(&self, rows: &[Holder]) -> bool {
         let is_ours = |row: &Holder| Some(row.connection) == self.address;
         self.address.is_none() || rows.iter().any(|row| row.is_connected || is_ours(row))
+    }
+
+    /// Whether the rows of a scan that began then are about a time before this connection's end:
+    /// it was still connected, and its servers ran.
+    pub fn is_past(&self, begun: Mono, rows: &[Holder]) -> bool {
+        let is_ours = |row: &Holder| Some(row.connection) == self.address;
+        self.death.is_some_and(|death| begun < death.since) && rows.iter().all(is_ours)
     }
 
     /// Takes the rows of one scan that are about this device number, [`Self::is_among`] them.
@@ -228,14 +246,15 @@ impl Connection {
         }
     }
 
-    /// A mount table read after the death still shows the superblock. Says whether that settled it.
-    pub fn confirm_death(&mut self, now: Mono) -> bool {
+    /// A mount table whose reading began at `read_at` still shows the superblock.
+    pub fn confirm_death(&mut self, read_at: Mono) -> Confirmation {
         match &mut self.death {
-            Some(death) if !death.is_confirmed && now >= death.since => {
+            Some(death) if !death.is_confirmed && read_at >= death.since => {
                 death.is_confirmed = true;
-                true
+                Confirmation::Settled
             }
-            Some(_) | None => false,
+            Some(death) if death.is_confirmed => Confirmation::Known,
+            Some(_) | None => Confirmation::TooEarly,
         }
     }
 

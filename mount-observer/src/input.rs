@@ -4,7 +4,7 @@
 
 use mount_observer_common::{InFlight, TotalsKey, TotalsValue};
 
-use crate::{alert::Transition, superblock::Dev};
+use crate::{alert::Transition, superblock::Dev, time::Mono};
 
 /// One thing learnt from the outside. Bytes come as the kernel wrote them: decoding is the pure
 /// part's business, so that a recording can be decoded again.
@@ -33,6 +33,8 @@ pub enum Input {
         mnt_ns: u32,
         /// Whether it is the observer's own (its paths are what people expect to see).
         is_own: bool,
+        /// When reading began: what changed later it may not show.
+        read_at: Mono,
         /// The file's content. Feed it after every change notice and every [`Effect::ReadMountinfo`],
         /// even when equal to the last: it is only parsed when it differs.
         bytes: Vec<u8>,
@@ -88,6 +90,8 @@ pub struct Scan {
     pub bytes: Vec<u8>,
     /// False when the run ended early: absence of a row then proves nothing.
     pub is_complete: bool,
+    /// When it began: no row is older, and one may be older than what was learnt since.
+    pub begun: Mono,
 }
 
 /// The state of one FUSE connection as `connection_check` read it.

@@ -17,6 +17,7 @@ use crate::{
     snapshot::Mount,
     superblock::Dev,
     text,
+    time::Mono,
 };
 
 /// Mount namespaces kept; a host with more than that many containers is told so.
@@ -32,6 +33,8 @@ const LABELS_MAX: usize = 64;
 #[derive(Clone, Debug)]
 struct Namespace {
     is_own: bool,
+    /// When the newest table was read.
+    read_at: Mono,
     /// Length and hash of the bytes the lines were read from.
     fingerprint: (usize, u64),
     lines: Vec<Line>,
@@ -74,13 +77,19 @@ pub enum Update {
     Same,
     /// Not taken: too many namespaces, or a table that was cut.
     Refused,
+    /// Not taken: another reader's table was read later and came sooner.
+    Stale,
 }
 
 impl Mounts {
-    /// Takes the table of one namespace.
-    pub fn update(&mut self, mnt_ns: u32, is_own: bool, bytes: &[u8]) -> Update {
+    /// Takes the table of one namespace, whose reading began at `read_at`.
+    pub fn update(&mut self, mnt_ns: u32, is_own: bool, read_at: Mono, bytes: &[u8]) -> Update {
         let fingerprint = fingerprint(bytes);
-        if let Some(known) = self.namespaces.get(&mnt_ns) {
+        if let Some(known) = self.namespaces.get_mut(&mnt_ns) {
+            if read_at < known.read_at {
+                return Update::Stale;
+            }
+            known.read_at = read_at;
             if known.fingerprint == fingerprint && known.is_own == is_own {
                 return Update::Same;
             }
@@ -96,6 +105,7 @@ impl Mounts {
         }
         let namespace = Namespace {
             is_own,
+            read_at,
             fingerprint,
             covered: coverage::covered(&parsed.lines),
             lines: parsed.lines,

@@ -122,8 +122,9 @@ impl Observer {
             Input::Mountinfo {
                 mnt_ns,
                 is_own,
+                read_at,
                 bytes,
-            } => self.on_mountinfo(mnt_ns, is_own, &bytes),
+            } => self.on_mountinfo(mnt_ns, is_own, read_at, &bytes),
             Input::Namespaces(existing) => self.on_namespaces(&existing),
             Input::Waiting(all) => self.on_waiting(&all),
             Input::WaitFunctions(functions) => self.waiters.set_functions(functions),

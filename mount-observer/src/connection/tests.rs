@@ -57,8 +57,9 @@ fn a_disconnect_is_a_death_once_the_table_still_shows_the_mount() {
     let mut connection = served();
     check(&mut connection, 10, false);
     assert_eq!(connection.death(at(10), false), None);
-    assert!(connection.confirm_death(at(11)));
-    assert!(!connection.confirm_death(at(12)), "settled once");
+    assert_eq!(connection.confirm_death(at(9)), Confirmation::TooEarly);
+    assert_eq!(connection.confirm_death(at(11)), Confirmation::Settled);
+    assert_eq!(connection.confirm_death(at(12)), Confirmation::Known);
     let death = connection.death(at(12), false).unwrap();
     assert_eq!((death.since, death.how), (at(10), Cause::Disconnected));
 }

@@ -19,6 +19,7 @@ use rustix::{
 use tokio::sync::mpsc;
 
 use super::{clock, http::Heartbeats};
+use crate::time::Mono;
 
 /// The observer's own table.
 pub const OWN: &str = "/proc/self/mountinfo";
@@ -36,8 +37,17 @@ const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// Tables that wait for the loop; it takes them at once, or has more urgent worries.
 pub const QUEUE_MAX: usize = 2;
 
+/// A mount table as one reader found it.
+#[derive(Debug)]
+pub struct Table {
+    /// When reading began.
+    pub read_at: Mono,
+    /// The file's content.
+    pub bytes: Vec<u8>,
+}
+
 /// Sends the own table to the loop at every change, from a thread of its own.
-pub fn watch(tables: mpsc::Sender<Vec<u8>>, heartbeats: Arc<Heartbeats>) -> io::Result<()> {
+pub fn watch(tables: mpsc::Sender<Table>, heartbeats: Arc<Heartbeats>) -> io::Result<()> {
     let table = File::open(OWN)?;
     thread::Builder::new()
         .name("mountinfo".to_owned())
@@ -52,7 +62,7 @@ pub fn watch(tables: mpsc::Sender<Vec<u8>>, heartbeats: Arc<Heartbeats>) -> io::
 /// Ends when the loop has gone.
 fn follow(
     mut table: File,
-    tables: &mpsc::Sender<Vec<u8>>,
+    tables: &mpsc::Sender<Table>,
     heartbeats: &Heartbeats,
 ) -> io::Result<()> {
     loop {
@@ -67,11 +77,12 @@ fn follow(
             continue;
         }
         let begun = clock::thread_cpu();
+        let read_at = clock::now().mono;
         table.rewind()?;
         let mut bytes = Vec::new();
         table.read_to_end(&mut bytes)?;
         let cost = clock::thread_cpu().since(begun);
-        if tables.blocking_send(bytes).is_err() {
+        if tables.blocking_send(Table { read_at, bytes }).is_err() {
             return Ok(());
         }
         pause((cost * PAUSE_FACTOR).max(PAUSE_MIN));
@@ -86,8 +97,16 @@ fn pause(time: Duration) {
 }
 
 /// Reads the own table now.
-pub fn read_own() -> io::Result<Vec<u8>> {
-    fs::read(OWN)
+pub fn read_own() -> io::Result<Table> {
+    read(OWN)
+}
+
+/// Reads a table, and notes when.
+pub fn read(path: &str) -> io::Result<Table> {
+    Ok(Table {
+        read_at: clock::now().mono,
+        bytes: fs::read(path)?,
+    })
 }
 
 /// Inode number of a process's mount namespace (`mnt:[4026531841]`), without entering it.
@@ -117,6 +136,6 @@ mod tests {
     #[test]
     fn the_own_namespace_and_table_can_be_read() {
         assert!(namespace_of("self").unwrap() > 0);
-        assert!(read_own().unwrap().ends_with(b"\n"));
+        assert!(read_own().unwrap().bytes.ends_with(b"\n"));
     }
 }

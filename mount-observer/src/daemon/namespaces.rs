@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     os::fd::OwnedFd,
@@ -11,7 +10,7 @@ use std::{
 
 use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlink, readlinkat};
 
-use super::mountinfo;
+use super::mountinfo::{self, Table};
 use crate::input::Input;
 
 /// Namespaces followed at a time; the rest are left out, and the count is logged.
@@ -57,15 +56,15 @@ impl Namespaces {
         }
         let mut inputs = Vec::new();
         for (&namespace, known) in &mut self.known {
-            let Some(bytes) = read(namespace, known.pid) else {
+            let Some(read) = read(namespace, known.pid) else {
                 // The process is gone or moved on; another one is chosen at the next scan.
                 known.pid = 0;
                 continue;
             };
-            let hash = hash(&bytes);
+            let hash = hash(&read.bytes);
             if hash != known.table {
                 known.table = hash;
-                inputs.push(table(namespace, bytes));
+                inputs.push(table(namespace, read));
             }
         }
         let all = self.known.keys().copied().chain([self.own]).collect();
@@ -133,29 +132,31 @@ pub fn read_now(namespaces: &[u32], own: u32, representatives: &BTreeMap<u32, u3
             inputs.extend(
                 mountinfo::read_own()
                     .ok()
-                    .map(|bytes| own_table(own, bytes)),
+                    .map(|table| own_table(own, table)),
             );
         } else if let Some(&pid) = representatives.get(&namespace) {
-            inputs.extend(read(namespace, pid).map(|bytes| table(namespace, bytes)));
+            inputs.extend(read(namespace, pid).map(|read| table(namespace, read)));
         }
     }
     inputs
 }
 
 /// The own table as an input.
-pub fn own_table(own: u32, bytes: Vec<u8>) -> Input {
+pub fn own_table(own: u32, table: Table) -> Input {
     Input::Mountinfo {
         mnt_ns: own,
         is_own: true,
-        bytes,
+        read_at: table.read_at,
+        bytes: table.bytes,
     }
 }
 
-fn table(mnt_ns: u32, bytes: Vec<u8>) -> Input {
+fn table(mnt_ns: u32, table: Table) -> Input {
     Input::Mountinfo {
         mnt_ns,
         is_own: false,
-        bytes,
+        read_at: table.read_at,
+        bytes: table.bytes,
     }
 }
 
@@ -173,10 +174,10 @@ fn representative(pids: &[u32]) -> u32 {
 }
 
 /// The table of a namespace; `None` when the process left it meanwhile.
-fn read(namespace: u32, pid: u32) -> Option<Vec<u8>> {
-    let bytes = fs::read(format!("/proc/{pid}/mountinfo")).ok()?;
+fn read(namespace: u32, pid: u32) -> Option<Table> {
+    let table = mountinfo::read(&format!("/proc/{pid}/mountinfo")).ok()?;
     let is_still_there = mountinfo::namespace_of(&pid.to_string()).ok() == Some(namespace);
-    (is_still_there && !bytes.is_empty()).then_some(bytes)
+    (is_still_there && !table.bytes.is_empty()).then_some(table)
 }
 
 fn namespace_of(proc: &OwnedFd, pid: u32, link: &mut Vec<u8>) -> Option<u32> {

@@ -152,7 +152,7 @@ impl Daemon {
         kernel: Kernel,
         facts: &KernelFacts,
         log: &LogGuard,
-    ) -> Result<(Self, Shared, mpsc::Receiver<Vec<u8>>), RunError> {
+    ) -> Result<(Self, Shared, mpsc::Receiver<mountinfo::Table>), RunError> {
         let own_namespace = mountinfo::namespace_of("self")
             .map_err(|error| RunError::System("read the own mount namespace", error))?;
         let info = SelfInfo {
@@ -200,7 +200,7 @@ impl Daemon {
         Ok((daemon, shared, tables))
     }
 
-    async fn watch(mut self, mut tables: mpsc::Receiver<Vec<u8>>) -> Result<(), RunError> {
+    async fn watch(mut self, mut tables: mpsc::Receiver<mountinfo::Table>) -> Result<(), RunError> {
         let mut terminate = on(SignalKind::terminate())?;
         let mut interrupt = on(SignalKind::interrupt())?;
         let mut hang_up = on(SignalKind::hangup())?;
@@ -231,9 +231,9 @@ impl Daemon {
                     self.take(outcome.map_err(RunError::Job)?);
                 }
                 table = tables.recv() => {
-                    let bytes = table.ok_or(RunError::TableLost)?;
+                    let table = table.ok_or(RunError::TableLost)?;
                     self.drain();
-                    self.engine.feed([namespaces::own_table(self.own_namespace, bytes)]);
+                    self.engine.feed([namespaces::own_table(self.own_namespace, table)]);
                 }
                 _ = beat.tick() => self.beat(),
             }

@@ -11,10 +11,11 @@ use std::{
 use aya::maps::{Array, MapData, MapError};
 use mount_observer_common::ScanMode;
 
-use super::bpf;
+use super::{bpf, clock};
 use crate::{
     input::{ConnectionCheck, ConnectionState, Scan},
     superblock::Dev,
+    time::Mono,
 };
 
 /// A scan ends here: 10,000 blocked tasks take 2 MB, 1,000 full connections 14 MB.
@@ -70,13 +71,17 @@ impl Scanner {
 
 fn run(name: &'static str, link: Option<&OwnedFd>) -> Result<Scan, ScanError> {
     let link = link.ok_or(ScanError::Unavailable(name))?;
+    let begun = clock::now().mono;
     let file = bpf::run_iterator(link.as_fd()).map_err(|error| ScanError::Start(name, error))?;
-    Ok(read_all(file))
+    Ok(read_all(file, begun))
 }
 
 /// Reads to the end. A run that fails half-way keeps what it brought and says that it is not all.
-fn read_all(mut file: File) -> Scan {
-    let mut scan = Scan::default();
+fn read_all(mut file: File, begun: Mono) -> Scan {
+    let mut scan = Scan {
+        begun,
+        ..Scan::default()
+    };
     loop {
         let len = scan.bytes.len();
         if len >= SCAN_BYTES_MAX {

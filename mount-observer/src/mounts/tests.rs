@@ -17,8 +17,8 @@ fn scope() -> Scope {
 
 fn two() -> Mounts {
     let mut mounts = Mounts::default();
-    assert_eq!(mounts.update(100, true, OWN), Update::Changed);
-    assert_eq!(mounts.update(200, false, OTHER), Update::Changed);
+    assert_eq!(mounts.update(100, true, Mono(1), OWN), Update::Changed);
+    assert_eq!(mounts.update(200, false, Mono(1), OTHER), Update::Changed);
     mounts
 }
 
@@ -46,7 +46,7 @@ fn a_superblock_is_called_by_its_shortest_own_mount_point() {
 #[test]
 fn only_a_change_is_parsed_and_a_lost_namespace_is_dropped() {
     let mut mounts = two();
-    assert_eq!(mounts.update(200, false, OTHER), Update::Same);
+    assert_eq!(mounts.update(200, false, Mono(1), OTHER), Update::Same);
     assert!(!mounts.retain(&[200]));
     assert!(mounts.retain(&[]));
     assert_eq!(
@@ -59,7 +59,10 @@ fn only_a_change_is_parsed_and_a_lost_namespace_is_dropped() {
 #[test]
 fn what_a_cut_table_does_not_show_is_not_gone() {
     let mut mounts = two();
-    assert_eq!(mounts.update(100, true, &OWN[..60]), Update::Refused);
+    assert_eq!(
+        mounts.update(100, true, Mono(1), &OWN[..60]),
+        Update::Refused
+    );
     assert_eq!(mounts.namespaces_of(Dev(53)), [100]);
     assert_eq!(mounts.refused()[2], ("mount_tables_cut", 1));
 }
@@ -69,7 +72,7 @@ fn ten_thousand_mounts_one_over_the_other() {
     let line = |id: u32| format!("{id} {} 0:{id} / /mnt rw - fuse src{id} rw\n", id - 1);
     let table: String = (1..=10_000).rev().map(line).collect();
     let mut mounts = Mounts::default();
-    mounts.update(100, true, table.as_bytes());
+    mounts.update(100, true, Mono(1), table.as_bytes());
     let (superblocks, _) = mounts.superblocks(&scope());
     assert_eq!(superblocks.len(), 10_000);
     let uncovered = superblocks.iter().filter(|s| !s.mounts[0].is_covered);
@@ -107,4 +110,13 @@ fn paths_are_attributed_to_the_longest_uncovered_prefix() {
 fn the_namespaces_of_a_superblock() {
     assert_eq!(two().namespaces_of(Dev(52)), [100, 200]);
     assert_eq!(two().namespaces_of(Dev(99)), Vec::<u32>::new());
+}
+
+#[test]
+fn a_table_that_was_read_earlier_than_the_last_changes_nothing() {
+    let mut mounts = two();
+    assert_eq!(mounts.update(200, false, Mono(3), OTHER), Update::Same);
+    assert_eq!(mounts.update(200, false, Mono(2), OWN), Update::Stale);
+    assert_eq!(mounts.namespaces_of(Dev(70)), [200]);
+    assert_eq!(mounts.update(200, false, Mono(4), OWN), Update::Changed);
 }

@@ -67,7 +67,7 @@ impl Observer {
                 superblock.is_some_and(|s| s.connection.is_among(&found.holders))
             };
             match found.remove(&dev).filter(is_its_own) {
-                Some(found) => self.on_found(dev, found, scan.is_complete),
+                Some(found) => self.on_found(dev, found, scan),
                 None if scan.is_complete => self.on_absence(dev),
                 None => {}
             }
@@ -75,9 +75,9 @@ impl Observer {
         self.watch_servers();
     }
 
-    fn on_found(&mut self, dev: Dev, found: Found, is_complete: bool) {
+    fn on_found(&mut self, dev: Dev, found: Found, scan: &Scan) {
         let now = self.now.mono;
-        let is_whole = is_complete && found.is_whole();
+        let is_whole = scan.is_complete && found.is_whole();
         let rows: Vec<&Holder> = found.holders.iter().collect();
         let observe = |superblock: &mut Watched| {
             let was_dying = superblock.connection.is_dying();
@@ -87,6 +87,9 @@ impl Observer {
         let Some(superblock) = self.superblocks.get_mut(&dev) else {
             return;
         };
+        if superblock.connection.is_past(scan.begun, &found.holders) {
+            return;
+        }
         let status = superblock.connection.status();
         let (identity, was_dying) = observe(superblock);
         if identity == Identity::Other {

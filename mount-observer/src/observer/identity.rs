@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     alert::Resolution,
+    connection::Confirmation,
     input::Effect,
     mounts::{Mounted, Update},
     superblock::{Dev, SuperblockId},
+    time::Mono,
     watched::{Service, Watched},
 };
 
@@ -37,15 +39,15 @@ impl Epochs {
 }
 
 impl Observer {
-    pub(super) fn on_mountinfo(&mut self, mnt_ns: u32, is_own: bool, bytes: &[u8]) {
+    pub(super) fn on_mountinfo(&mut self, mnt_ns: u32, is_own: bool, read_at: Mono, bytes: &[u8]) {
         self.health.took("mountinfo");
-        match self.mounts.update(mnt_ns, is_own, bytes) {
+        match self.mounts.update(mnt_ns, is_own, read_at, bytes) {
             Update::Changed => self.reconcile(Resolution::Unmounted),
             Update::Same => {}
             // Counted where it is refused; it settles nothing.
-            Update::Refused => return,
+            Update::Refused | Update::Stale => return,
         }
-        self.look_after_the_dead(mnt_ns);
+        self.look_after_the_dead(mnt_ns, read_at);
     }
 
     pub(super) fn on_namespaces(&mut self, existing: &[u32]) {
@@ -57,8 +59,7 @@ impl Observer {
 
     /// A table that still shows a superblock after its connection went settles that it died. One
     /// that shows it again and again may show its successor: look who is served.
-    fn look_after_the_dead(&mut self, mnt_ns: u32) {
-        let now = self.now.mono;
+    fn look_after_the_dead(&mut self, mnt_ns: u32, read_at: Mono) {
         let mut is_suspect = false;
         let mut is_settled = false;
         for superblock in self.superblocks.values_mut() {
@@ -66,10 +67,10 @@ impl Observer {
             if !superblock.connection.is_dying() || !shown_in.any(|ns| ns == mnt_ns) {
                 continue;
             }
-            if superblock.connection.confirm_death(now) {
-                is_settled = true;
-            } else {
-                is_suspect = true;
+            match superblock.connection.confirm_death(read_at) {
+                Confirmation::Settled => is_settled = true,
+                Confirmation::Known => is_suspect = true,
+                Confirmation::TooEarly => {}
             }
         }
         if is_settled {

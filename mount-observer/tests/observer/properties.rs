@@ -247,12 +247,12 @@ proptest! {
         let mut observer = Observer::new(&Config::default(), INFO).unwrap();
         for (at, kind, bytes) in inputs {
             let now = Now { mono: Mono(at), wall: Wall(at) };
-            let scan = Scan { bytes: bytes.clone(), is_complete: at % 2 == 0 };
+            let scan = Scan { bytes: bytes.clone(), is_complete: at % 2 == 0, begun: Mono(at) };
             let input = match kind {
                 0 => Input::Record(bytes),
                 1 => Input::Holders(scan),
                 2 => Input::Tasks { scan, is_full: at % 3 == 0 },
-                3 => Input::Mountinfo { mnt_ns: u32::from(kind), is_own: true, bytes },
+                3 => Input::Mountinfo { mnt_ns: u32::from(kind), is_own: true, read_at: Mono(at), bytes },
                 4 => Input::Namespaces(vec![u32::try_from(at % 7).unwrap()]),
                 _ => Input::Tick,
             };

@@ -53,17 +53,20 @@ scenarios! {
     number_reused_at_once_is_another_superblock
     number_reused_by_another_filesystem
     number_reused_while_the_old_server_lingers
+    older_table_handed_on_last_is_dropped
     one_lost_reply_is_stuck_never_hung
     only_read_fails
     only_read_hangs
     path_failures_find_their_superblock
     refused_callers_are_healthy
     request_without_a_known_start
+    scan_from_before_the_death_brings_nobody_back
     server_killed_with_a_caller_waiting_and_a_storm_after
     server_out_of_sight_is_unknown
     slow_answers_are_slow_not_hung
     stopped_server_is_hung_before_anybody_waits
     stopped_server_with_a_blocked_stat_is_hung
+    table_from_before_the_unmount_proves_no_death
     unmount_seen_late_in_another_namespace_says_nothing
     unmounting_a_healthy_mount_says_nothing
     vanishing_while_erroring_is_gone_not_recovered

@@ -8,6 +8,9 @@
 //! umount /mnt/a [ns=N]           the last mount of a superblock disconnects it
 //! detach /mnt/a [ns=N]           umount -l: out of the table, still connected
 //! table [ns=N]                   the mount table is read again
+//! read-early table|holders       read now, and handed on later
+//! tables slow                    from now on they are handed on only when told
+//! hand-on                        the first of those
 //! serve 0:52 bindfs[99]          a process opens a connection, or joins the living one
 //! stop|cont bindfs[99]
 //! exit bindfs[99] SIGNAL         its connections end with their last holder
@@ -202,6 +205,9 @@ fn learn(world: &mut World, first: &str, rest: &[&str]) -> Option<()> {
             };
         }
         "scans" => world.is_scanning = *rest.first()? == "work",
+        "read-early" => world.read_early(rest.first()?)?,
+        "tables" => world.is_reading_slowly = *rest.first()? == "slow",
+        "hand-on" => world.hand_on()?,
         "read-totals" => world.read_totals(),
         "exclude" => world.exclude(rest.first()?),
         "tick" => world.tick(),

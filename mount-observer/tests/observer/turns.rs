@@ -62,12 +62,14 @@ fn six_hundred_idle_connections_take_turns_and_each_gets_one() {
     let table = Input::Mountinfo {
         mnt_ns: 1,
         is_own: true,
+        read_at: at(1).mono,
         bytes: table(),
     };
     observer.step(at(1), table);
     let scan = Scan {
         bytes: holders(),
         is_complete: true,
+        begun: at(1).mono,
     };
     observer.step(at(1), Input::Holders(scan));
     let mut looked_at: Vec<BTreeSet<Dev>> = Vec::new();

@@ -6,7 +6,7 @@
 mod readings;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt::Write as _,
 };
 
@@ -114,6 +114,10 @@ pub(crate) struct World {
     /// Connections to check once their server is gone.
     following: Vec<(u64, Dev)>,
     scanned_at: Option<u64>,
+    /// Whether mount tables are read and not handed on.
+    pub(crate) is_reading_slowly: bool,
+    /// Read, and not handed on yet.
+    late: VecDeque<Input>,
 }
 
 impl World {
@@ -138,6 +142,8 @@ impl World {
             watched: Vec::new(),
             following: Vec::new(),
             scanned_at: None,
+            is_reading_slowly: false,
+            late: VecDeque::new(),
         };
         let functions = FUNCTIONS.iter().zip(1_u64..).map(|(name, n)| WaitFunction {
             start: n * 0x1000,
@@ -190,6 +196,16 @@ impl World {
     }
 
     pub(crate) fn read_table(&mut self, mnt_ns: u32) {
+        let table = self.table(mnt_ns);
+        if self.is_reading_slowly {
+            self.late.push_back(table);
+        } else {
+            self.feed(table);
+        }
+    }
+
+    /// What a reader of the table has in hand now.
+    fn table(&self, mnt_ns: u32) -> Input {
         let mut bytes = Vec::new();
         for mount in self.tables.get(&mnt_ns).into_iter().flatten() {
             let line = format!(
@@ -198,11 +214,29 @@ impl World {
             );
             bytes.extend(line.into_bytes());
         }
-        self.feed(Input::Mountinfo {
+        Input::Mountinfo {
             mnt_ns,
             is_own: mnt_ns == 1,
+            read_at: Mono(self.now),
             bytes,
+        }
+    }
+
+    /// Something is read now and handed on later.
+    pub(crate) fn read_early(&mut self, what: &str) -> Option<()> {
+        self.late.push_back(match what {
+            "table" => self.table(1),
+            "holders" => Input::Holders(self.holders()),
+            _ => return None,
         });
+        Some(())
+    }
+
+    /// What was read first is handed on.
+    pub(crate) fn hand_on(&mut self) -> Option<()> {
+        let input = self.late.pop_front()?;
+        self.feed(input);
+        Some(())
     }
 
     pub(crate) fn feed(&mut self, input: Input) {

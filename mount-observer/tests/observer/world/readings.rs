@@ -1,6 +1,9 @@
 //! What the programs, maps and iterators would show of the model right now.
 
-use mount_observer::input::{KernelHealth, ProbeHealth, Scan};
+use mount_observer::{
+    input::{KernelHealth, ProbeHealth, Scan},
+    time::Mono,
+};
 use mount_observer_common::{
     COMM_BYTES, HolderRow, InFlight, QueuedRow, RowKind, STACK_DEPTH, TaskRow, TotalsKey,
     TotalsValue,
@@ -96,6 +99,7 @@ impl World {
         Scan {
             bytes,
             is_complete: self.is_scanning,
+            begun: Mono(self.now),
         }
     }
 
