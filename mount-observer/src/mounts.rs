@@ -4,6 +4,8 @@
 
 mod coverage;
 
+pub(crate) use coverage::covered;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hasher},
@@ -107,7 +109,7 @@ impl Mounts {
             is_own,
             read_at,
             fingerprint,
-            covered: coverage::covered(&parsed.lines),
+            covered: covered(&parsed.lines),
             lines: parsed.lines,
             bad_lines: parsed.bad_lines,
         };

@@ -14,7 +14,7 @@ use super::{
     clock,
     config_file::ConfigSource,
     engine::Wanted,
-    fusectl,
+    fusectl::Fusectl,
     namespaces::{self, Namespaces},
     scan::{ScanError, Scanner},
     schedule::Schedule,
@@ -64,7 +64,7 @@ pub struct Jobs {
     representatives: BTreeMap<u32, u32>,
     tables_wanted: BTreeSet<u32>,
     are_tables_away: bool,
-    fusectl: Option<Vec<u8>>,
+    fusectl: Option<Arc<Fusectl>>,
     is_waiting_away: bool,
     is_config_away: bool,
     schedules: Schedules,
@@ -103,8 +103,15 @@ impl Schedules {
 }
 
 impl Jobs {
-    /// Nothing runs yet, and every look is due.
-    pub fn new(scanner: Scanner, namespaces: Namespaces, fusectl: Option<Vec<u8>>) -> Self {
+    /// Nothing runs yet, and every look is due. fusectl is opened here, once.
+    pub fn new(scanner: Scanner, namespaces: Namespaces, fusectl: Option<&[u8]>) -> Self {
+        let fusectl = fusectl.and_then(|place| match Fusectl::open(place) {
+            Ok(fusectl) => Some(Arc::new(fusectl)),
+            Err(error) => {
+                tracing::warn!(%error, "cannot open fusectl: its counts are not read");
+                None
+            }
+        });
         Self {
             running: JoinSet::new(),
             scanner: Some(scanner),
@@ -314,8 +321,8 @@ fn scan_namespaces(mut namespaces: Namespaces) -> Done {
     Done::Namespaces(namespaces, cost, inputs)
 }
 
-fn read_waiting(fusectl: &[u8]) -> Done {
-    let (cost, waiting) = timed(|| fusectl::waiting(fusectl));
+fn read_waiting(fusectl: &Fusectl) -> Done {
+    let (cost, waiting) = timed(|| fusectl.waiting());
     let input = match waiting {
         Ok(waiting) => Some(Input::Waiting(waiting)),
         Err(error) => {

@@ -46,7 +46,7 @@ pub fn look(config: &Config) -> Result<Arc<Snapshot>, RunError> {
     let mut jobs = Jobs::new(
         kernel.scanner,
         Namespaces::new(own_namespace),
-        facts.fusectl.clone(),
+        facts.fusectl.as_deref(),
     );
     engine.feed(jobs.look_at_everything());
     engine.tick();

@@ -178,7 +178,7 @@ impl Daemon {
         let mut jobs = Jobs::new(
             kernel.scanner,
             Namespaces::new(own_namespace),
-            facts.fusectl.clone(),
+            facts.fusectl.as_deref(),
         );
         engine.feed(jobs.look_at_everything());
         engine.tick();
