@@ -46,6 +46,9 @@ impl fmt::Debug for ConfigSource {
 impl ConfigSource {
     /// `flags` puts the command line over what the file says.
     pub fn new(path: Option<PathBuf>, flags: impl Fn(&mut Config) + Send + Sync + 'static) -> Self {
+        // Before the daemon leaves its working directory. Where there is none, nothing relative
+        // can be read, and the error then names the path as it was given.
+        let path = path.map(|path| std::path::absolute(&path).unwrap_or(path));
         Self {
             path,
             flags: Box::new(flags),
@@ -76,6 +79,13 @@ impl ConfigSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_relative_path_means_the_directory_it_was_given_in() {
+        let here = std::env::current_dir().unwrap();
+        let source = ConfigSource::new(Some("observer.toml".into()), |_| {});
+        assert_eq!(source.path, Some(here.join("observer.toml")));
+    }
 
     #[test]
     fn errors_name_the_file_or_the_command_line() {

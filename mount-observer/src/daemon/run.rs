@@ -77,6 +77,10 @@ pub enum RunError {
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), RunError> {
+    // Started inside a mount, the working directory would keep it busy. What the command line
+    // names relative to it was made absolute before.
+    std::env::set_current_dir("/")
+        .map_err(|error| RunError::System("leave the working directory", error))?;
     let address = listen_address(&config.web.listen_address)
         .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9967)));
     let facts = facts::gather();
