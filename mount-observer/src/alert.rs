@@ -73,10 +73,8 @@ pub enum Resolution {
     Unmounted,
     /// Another superblock took its device number.
     Replaced,
-    /// A worse condition of the same superblock took over.
+    /// Another condition of the same superblock took over: a worse one, or what this one eased to.
     Superseded,
-    /// We no longer see well enough to tell.
-    Blind,
     /// The configuration leaves the superblock out from now on.
     Excluded,
 }

@@ -21,9 +21,6 @@ const FLAPS_FREE: u32 = 3;
 /// The longest hold, as a power of two of `clear_after`.
 const FLAP_DOUBLINGS_MAX: u32 = 3;
 
-/// How long an alert outlives our sight before it is given up.
-const BLIND_FOR: Duration = Duration::from_mins(1);
-
 /// What a detector found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
@@ -66,7 +63,6 @@ pub struct AlertLife {
 struct Firing {
     condition: Condition,
     last_true: Mono,
-    blind_since: Option<Mono>,
 }
 
 /// A change to tell.
@@ -116,7 +112,7 @@ impl AlertLife {
             }
             (Ordering::Greater, Some(found)) => {
                 let ended = resolved(firing.condition, Resolution::Superseded);
-                vec![ended, self.fire(now, found)]
+                vec![ended, self.take_over(now, found)]
             }
             (_, found) => self.fade(now, firing, found, is_blind, clear_after),
         }
@@ -137,10 +133,14 @@ impl AlertLife {
         } else {
             0
         };
+        self.take_over(now, condition)
+    }
+
+    /// Another condition follows the one that fired: nothing came back.
+    fn take_over(&mut self, now: Mono, condition: Condition) -> Step {
         self.firing = Some(Firing {
             condition: condition.clone(),
             last_true: now,
-            blind_since: None,
         });
         Step {
             change: Change::Firing,
@@ -157,24 +157,22 @@ impl AlertLife {
         is_blind: bool,
         clear_after: Duration,
     ) -> Vec<Step> {
-        let why = if is_blind {
-            let blind_since = *firing.blind_since.get_or_insert(now);
-            // What we did not see does not count towards recovery.
+        if is_blind {
+            // What we did not see does not count towards recovery, however long it lasts.
             firing.last_true = now;
-            (now.since(blind_since) >= BLIND_FOR).then_some(Resolution::Blind)
-        } else {
-            firing.blind_since = None;
-            let is_over = now.since(firing.last_true) >= self.hold(clear_after);
-            is_over.then_some(Resolution::Recovered)
-        };
-        let Some(why) = why else {
+        }
+        if now.since(firing.last_true) < self.hold(clear_after) {
             self.firing = Some(firing);
             return Vec::new();
-        };
-        self.last_end = Some(now);
-        let ended = resolved(firing.condition, why);
-        let next = found.map(|found| self.fire(now, found));
-        std::iter::once(ended).chain(next).collect()
+        }
+        if let Some(found) = found {
+            // It eased, and is not over.
+            let ended = resolved(firing.condition, Resolution::Superseded);
+            vec![ended, self.take_over(now, found)]
+        } else {
+            self.last_end = Some(now);
+            vec![resolved(firing.condition, Resolution::Recovered)]
+        }
     }
 
     fn hold(&self, clear_after: Duration) -> Duration {
@@ -198,7 +196,6 @@ impl Firing {
             ..found
         };
         self.last_true = now;
-        self.blind_since = None;
         has_risen.then(|| Step {
             change: Change::Firing,
             condition: self.condition.clone(),

@@ -86,7 +86,7 @@ fn a_worse_kind_takes_over_at_once_and_a_milder_waits() {
     assert_eq!(
         changes(&steps),
         [
-            (State::Hung, ended(Resolution::Recovered)),
+            (State::Hung, ended(Resolution::Superseded)),
             (State::Slow, Change::Firing)
         ]
     );
@@ -99,8 +99,13 @@ fn what_we_cannot_see_never_counts_as_recovered() {
     assert_eq!(life.tick(at(40), None, true, CLEAR), []);
     assert_eq!(life.tick(at(45), None, false, CLEAR), []);
     assert_eq!(life.tick(at(49), None, true, CLEAR), []);
-    let steps = life.tick(at(109), None, true, CLEAR);
-    assert_eq!(changes(&steps), [(State::Hung, ended(Resolution::Blind))]);
+    assert_eq!(life.tick(at(100_000), None, true, CLEAR), []);
+    assert_eq!(life.tick(at(100_009), None, false, CLEAR), []);
+    let steps = life.tick(at(100_010), None, false, CLEAR);
+    assert_eq!(
+        changes(&steps),
+        [(State::Hung, ended(Resolution::Recovered))]
+    );
 }
 
 #[test]
@@ -127,4 +132,26 @@ fn the_end_of_the_superblock_ends_its_alert() {
     life.tick(at(5), Some(hung(0)), false, CLEAR);
     let step = life.end(Resolution::Replaced).unwrap();
     assert_eq!(step.change, ended(Resolution::Replaced));
+}
+
+#[test]
+fn what_gets_worse_or_eases_does_not_come_back() {
+    let mut life = AlertLife::default();
+    life.tick(at(0), Some(hung(0)), false, CLEAR);
+    life.tick(at(10), None, false, CLEAR);
+    assert!(life.firing().is_none());
+    let slow = || Some(condition(State::Slow, Severity::Warning, 20));
+    for round in 0..20 {
+        let second = 20 + 20 * round;
+        life.tick(at(second), slow(), false, CLEAR);
+        life.tick(at(second + 1), Some(hung(second)), false, CLEAR);
+        life.tick(at(second + 12), slow(), false, CLEAR);
+        assert_eq!(life.firing().map(|c| c.kind), Some(State::Slow), "{round}");
+    }
+    life.tick(at(500), slow(), false, CLEAR);
+    let steps = life.tick(at(510), None, false, CLEAR);
+    assert_eq!(
+        changes(&steps),
+        [(State::Slow, ended(Resolution::Recovered))]
+    );
 }

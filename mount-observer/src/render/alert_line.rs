@@ -60,8 +60,7 @@ pub fn resolution(why: Resolution) -> &'static str {
         Resolution::Recovered => "recovered",
         Resolution::Unmounted => "gone, unmounted",
         Resolution::Replaced => "replaced by another mount",
-        Resolution::Superseded => "worse now",
-        Resolution::Blind => "no longer visible",
+        Resolution::Superseded => "another state now",
         Resolution::Excluded => "no longer observed",
     }
 }
