@@ -18,6 +18,10 @@ pub const TASKS_MAX: usize = 16_384;
 /// A task counts as blocked from this age on; shorter waits are work.
 pub const BLOCKED_AFTER: Duration = Duration::from_millis(100);
 
+/// Functions in which a task that walks a path waits for another process by design, uninterruptibly:
+/// for the answer of a fanotify listener (`fs/notify/fanotify/fanotify.c`).
+const BY_DESIGN: [&str; 1] = ["fanotify_handle_event"];
+
 /// One task that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiter {
@@ -27,6 +31,8 @@ pub struct Waiter {
     pub dev: Dev,
     /// When it entered its system call; else when it was first seen like this.
     pub since: Mono,
+    /// Whether that is when it entered its system call.
+    pub is_since_entry: bool,
     /// `S` or `D`.
     pub state: char,
     /// The kernel function it waits in, where known.
@@ -102,6 +108,7 @@ impl Waiters {
             caller: task.caller.clone(),
             dev,
             since: task.since.unwrap_or(first_seen),
+            is_since_entry: task.since.is_some(),
             state: task.state,
             waits_in: self.waits_in(&task.stack).map(str::to_owned),
             stack: task.stack.clone(),
@@ -143,6 +150,14 @@ impl Waiters {
 }
 
 impl Waiter {
+    /// Whether it waits in a filesystem, or, where the function is not known, as one does there.
+    pub fn is_in_filesystem(&self) -> bool {
+        match self.waits_in.as_deref() {
+            Some(function) => !BY_DESIGN.contains(&function),
+            None => self.state == 'D',
+        }
+    }
+
     /// How long it has waited, at least.
     pub fn age(&self, now: Mono) -> Duration {
         now.since(self.since)

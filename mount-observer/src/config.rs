@@ -214,6 +214,7 @@ impl Default for Scope {
                 "fuse",
                 "fuse.*",
                 "fuseblk",
+                "fuseblk.*",
                 "nfs",
                 "nfs4",
                 "cifs",

@@ -58,6 +58,8 @@ pub struct Blocked<'a> {
     pub operation: Option<Operation>,
     /// When that was sent.
     pub sent: Option<Mono>,
+    /// Whether it is known when either began, not only since when they are seen.
+    pub is_start_known: bool,
 }
 
 impl Blocked<'_> {
@@ -69,9 +71,9 @@ impl Blocked<'_> {
 
     /// Whether it is the filesystem that it waits for. A path walk also sleeps to open a FIFO until
     /// somebody opens the other end, or until a lease is broken: interruptibly, and in no function
-    /// of a filesystem.
+    /// of a filesystem. And until a fanotify listener allows it.
     pub fn is_on_filesystem(&self) -> bool {
-        self.operation.is_some() || self.waiter.waits_in.is_some() || self.waiter.state == 'D'
+        self.operation.is_some() || self.waiter.is_in_filesystem()
     }
 }
 

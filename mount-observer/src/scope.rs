@@ -110,6 +110,7 @@ mod tests {
             "/a rw - fuse.sshfs host:",
             "/a rw - fuse x",
             "/a rw - fuseblk /dev/sda1",
+            "/a rw - fuseblk.ntfs-3g /dev/sda1",
             "/a rw - nfs4 server:/x",
             "/a rw - 9p share",
         ] {

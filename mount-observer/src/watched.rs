@@ -31,13 +31,22 @@ pub struct Watched {
     /// What was counted.
     pub counters: Counters,
     /// Recent failures, newest first.
-    pub failures: VecDeque<Victim>,
+    pub failures: VecDeque<Failure>,
     /// When a request or a blocked task was last seen to move on, other than by an end event.
     pub moved_on: Option<Mono>,
     /// Its alerts.
     pub alerts: AlertLife,
     /// Its state at the last tick.
     pub status: Status,
+}
+
+/// A failure and who met it.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// When.
+    pub at: Mono,
+    /// Who.
+    pub victim: Victim,
 }
 
 /// The state at the last tick.
@@ -71,7 +80,7 @@ impl Service {
     pub fn of(fstype: &str) -> Self {
         if fstype == "virtiofs" {
             Self::Virtiofs
-        } else if matches!(fstype, "fuse" | "fuseblk") || fstype.starts_with("fuse.") {
+        } else if matches!(fstype.split('.').next(), Some("fuse" | "fuseblk")) {
             Self::Fuse
         } else {
             Self::Kernel
@@ -114,13 +123,30 @@ impl Watched {
     }
 
     /// Keeps a failure, the newest of its kind.
-    pub fn add_failure(&mut self, failure: Victim) {
-        let is_same = |known: &Victim| {
-            (known.tid, &known.operation, &known.errno)
-                == (failure.tid, &failure.operation, &failure.errno)
+    pub fn add_failure(&mut self, failure: Failure) {
+        let kind = |known: &Failure| {
+            let victim = known.victim.clone();
+            (victim.tid, victim.operation, victim.errno)
         };
-        self.failures.retain(|known| !is_same(known));
+        let new = kind(&failure);
+        self.failures.retain(|known| kind(known) != new);
         self.failures.push_front(failure);
         self.failures.truncate(FAILURES_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subtype_does_not_change_how_it_is_served() {
+        for fstype in ["fuse", "fuse.sshfs", "fuseblk", "fuseblk.ntfs-3g"] {
+            assert_eq!(Service::of(fstype), Service::Fuse, "{fstype}");
+        }
+        for fstype in ["fusectl", "nfs4", "xfuse"] {
+            assert_eq!(Service::of(fstype), Service::Kernel, "{fstype}");
+        }
+        assert_eq!(Service::of("virtiofs"), Service::Virtiofs);
     }
 }

@@ -128,10 +128,7 @@ impl Jobs {
 
     /// Every look, one after the other, on this thread: for the start, before anybody waits for us.
     pub fn look_at_everything(&mut self) -> Vec<Input> {
-        let mut inputs = Vec::new();
-        if let Some(namespaces) = self.namespaces.take() {
-            inputs.extend(self.end(scan_namespaces(namespaces)));
-        }
+        let mut inputs = self.look_at_namespaces();
         if let Some(scanner) = self.scanner.take() {
             let looks = vec![Look::Holders, Look::TasksFull];
             inputs.extend(self.end(scan(scanner, looks)));
@@ -140,6 +137,12 @@ impl Jobs {
             inputs.extend(self.end(read_waiting(&fusectl)));
         }
         inputs
+    }
+
+    /// The other namespaces' tables, on this thread.
+    pub fn look_at_namespaces(&mut self) -> Vec<Input> {
+        let namespaces = self.namespaces.take();
+        namespaces.map_or_else(Vec::new, |namespaces| self.end(scan_namespaces(namespaces)))
     }
 
     /// Notes what the observer asked for.

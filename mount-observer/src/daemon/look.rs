@@ -55,6 +55,12 @@ pub fn look(config: &Config) -> Result<Arc<Snapshot>, RunError> {
         poll(&mut [], Some(&pause)).ok();
     }
     engine.feed(jobs.look_at_everything());
+    // An unmount during the look disconnects as well: only a table read afterwards tells it from a
+    // death.
+    let own_table =
+        mountinfo::read_own().map_err(|error| RunError::System("read the mount table", error))?;
+    engine.feed([namespaces::own_table(own_namespace, own_table)]);
+    engine.feed(jobs.look_at_namespaces());
     engine.tick();
     Ok(engine.snapshot())
 }

@@ -8,7 +8,8 @@ use std::{
 use crate::input::WaitFunction;
 
 /// Functions that a task enters to wait for a filesystem's answer and for nothing else, except the
-/// last: buffered reads of any filesystem wait there, and the open file tells which.
+/// last two: buffered reads of any filesystem wait in the first, and the open file tells which; in
+/// the other a path walk waits for a fanotify listener, which is no wait for the filesystem.
 ///
 /// FUSE: `fs/fuse/{dev,inode,file,dir}.c`. NFS: `fs/nfs/inode.c`, `net/sunrpc/sched.c`. 9p:
 /// `net/9p/client.c`. SMB: `fs/smb/client/transport.c`. Ceph: `fs/ceph/mds_client.c`.
@@ -27,6 +28,7 @@ pub const WAIT_FUNCTIONS: &[&str] = &[
     "ceph_mdsc_wait_request",
     "autofs_wait",
     "folio_wait_bit_common",
+    "fanotify_handle_event",
 ];
 
 /// Whether `/proc/kallsyms` shows addresses; without `CAP_SYSLOG` they are all zero.

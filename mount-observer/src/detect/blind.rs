@@ -2,7 +2,7 @@
 
 use crate::watched::Service;
 
-use super::View;
+use super::{View, stall};
 
 /// How well the observer sees, at one tick.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +47,11 @@ pub(super) fn judge(view: &View<'_>) -> Option<String> {
     }
     if sight.scans == Scans::Failing {
         return Some("the scans of the kernel's tasks and files end early".to_owned());
+    }
+    if view.is_single_look
+        && let Some(reason) = stall::of_unknown_age(view)
+    {
+        return Some(reason);
     }
     if view.superblock.service == Service::Fuse {
         connection(view)

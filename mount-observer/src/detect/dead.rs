@@ -16,14 +16,14 @@ pub(super) fn judge(view: &View<'_>) -> Option<Condition> {
     }
     let connection = &superblock.connection;
     let death = connection.death(view.now, view.is_single_look)?;
-    let (victims, victims_total) = victims::of(view);
+    let (victims, victims_total) = victims::of(view, death.since);
     let servers = connection.servers_text();
     let how = match death.how {
         Cause::Disconnected => "the kernel says the connection is aborted",
         Cause::NobodyHolds => "no process holds the connection's /dev/fuse",
     };
     let mut evidence = vec![how.to_owned()];
-    evidence.extend(victims::failures_text(view));
+    evidence.extend(victims::failures_text(view, death.since));
     Some(Condition {
         kind: State::Dead,
         stage: Stage::Harm,

@@ -38,7 +38,9 @@ pub(super) fn judge(view: &View<'_>) -> Option<Condition> {
     if !is_enough || !is_pattern || slow <= samples / 100 {
         return None;
     }
-    let (victims, victims_total) = victims::of(view);
+    let starts = ended.since.into_iter().chain(oldest);
+    let since = starts.min().unwrap_or(view.now);
+    let (victims, victims_total) = victims::of(view, since);
     let bound = match ended.p99_below() {
         Some(bound) => format!("p99 below {}", text::age(bound + TENTH)),
         None => "p99 above two minutes".to_owned(),
@@ -47,12 +49,7 @@ pub(super) fn judge(view: &View<'_>) -> Option<Condition> {
         kind: State::Slow,
         stage: Stage::Harm,
         severity: Severity::Warning,
-        since: ended
-            .since
-            .into_iter()
-            .chain(oldest)
-            .min()
-            .unwrap_or(view.now),
+        since,
         reason: format!(
             "{slow} of {} in {} took longer than {} ({bound})",
             text::count(samples, "operation"),

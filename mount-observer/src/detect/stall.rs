@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::{
     alert::{Severity, State},
     alerts::{Condition, Stage},
+    blocked::BLOCKED_AFTER,
     snapshot::ServerStatus,
     text,
     time::Mono,
@@ -41,6 +42,30 @@ pub(super) fn judge(view: &View<'_>) -> Option<Condition> {
     })
 }
 
+/// What stood still from one look to the next and does not show since when. A watch waits and
+/// sees; a single look cannot tell a moment from a day.
+pub(super) fn of_unknown_age(view: &View<'_>) -> Option<String> {
+    let is_still = |since: Mono| view.now.since(since) >= BLOCKED_AFTER;
+    let request = view.requests.iter().find(|pending| {
+        let request = pending.request;
+        counts(pending) && !request.is_start_known && is_still(request.start)
+    });
+    let waiter = view.waiters.iter().find(|blocked| {
+        is_evidence(view.superblock.service, blocked)
+            && !blocked.is_start_known
+            && is_still(blocked.since())
+    });
+    let who = request.map(|pending| who_text(pending)).or_else(|| {
+        let waiter = waiter?.waiter;
+        let place = waiter.waits_in.as_deref().unwrap_or("the kernel");
+        Some(format!(
+            "{}[{}] in {place}",
+            waiter.caller.comm, waiter.caller.pid
+        ))
+    })?;
+    Some(format!("{who} waits, since when is not known"))
+}
+
 /// A stopped server answers nobody: the next caller will hang, whether or not one waits already.
 fn stopped(view: &View<'_>, since: Mono) -> Condition {
     let waiting = view
@@ -61,7 +86,7 @@ fn stopped(view: &View<'_>, since: Mono) -> Condition {
 }
 
 fn condition(view: &View<'_>, kind: State, since: Mono, reason: String) -> Condition {
-    let (victims, victims_total) = victims::of(view);
+    let (victims, victims_total) = victims::of(view, since);
     Condition {
         kind,
         severity: Severity::Warning,
@@ -191,19 +216,25 @@ fn reason(view: &View<'_>, overdue: &Overdue<'_>, is_hung: bool) -> String {
 /// `LOOKUP by stat[12]) for 6.2 s`
 fn oldest_text(view: &View<'_>, oldest: &Pending<'_>) -> String {
     let request = oldest.request;
-    let known = oldest.caller.map(|waiter| &waiter.caller);
-    let by = match (request.caller.as_ref().or(known), request.queue_pid) {
-        (Some(caller), _) => format!(" by {}[{}]", caller.comm, caller.pid),
-        (None, Some(pid)) => format!(" by pid {pid}"),
-        (None, None) => String::new(),
-    };
     let at_least = if request.is_start_known {
         ""
     } else {
         "at least "
     };
     let age = text::age(request.age(view.now));
-    format!("{}{by}) for {at_least}{age}", request.operation)
+    format!("{}) for {at_least}{age}", who_text(oldest))
+}
+
+/// `LOOKUP by stat[12]`
+fn who_text(pending: &Pending<'_>) -> String {
+    let request = pending.request;
+    let known = pending.caller.map(|waiter| &waiter.caller);
+    let by = match (request.caller.as_ref().or(known), request.queue_pid) {
+        (Some(caller), _) => format!(" by {}[{}]", caller.comm, caller.pid),
+        (None, Some(pid)) => format!(" by pid {pid}"),
+        (None, None) => String::new(),
+    };
+    format!("{}{by}", request.operation)
 }
 
 fn evidence(view: &View<'_>) -> Vec<String> {

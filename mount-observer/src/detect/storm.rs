@@ -7,7 +7,7 @@ use crate::{
     watched::Service,
 };
 
-use super::{View, kinds_text};
+use super::{View, kinds_text, victims};
 
 pub(super) fn judge(view: &View<'_>) -> Option<Condition> {
     let window = view.config.storm_window;
@@ -17,7 +17,8 @@ pub(super) fn judge(view: &View<'_>) -> Option<Condition> {
         return None;
     }
     let kinds = kinds_text(&failures.kinds);
-    let victims: Vec<_> = view.superblock.failures.iter().cloned().collect();
+    let since = failures.since.unwrap_or(view.now);
+    let victims: Vec<_> = victims::failures(view, since).cloned().collect();
     let victims_total = u64::try_from(victims.len()).unwrap_or(u64::MAX);
     let connection = match view.superblock.connection.is_connected {
         Some(true) => "the connection is alive: the server itself answers so",
@@ -28,7 +29,7 @@ pub(super) fn judge(view: &View<'_>) -> Option<Condition> {
         kind: State::Erroring,
         stage: Stage::Harm,
         severity: Severity::Critical,
-        since: failures.since.unwrap_or(view.now),
+        since,
         reason: format!(
             "{} in {} ({kinds})",
             text::count(count, "failure"),

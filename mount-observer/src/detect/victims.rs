@@ -12,8 +12,9 @@ use super::{Blocked, Pending, View};
 /// Victims told with an alert.
 const VICTIMS_MAX: usize = 16;
 
-/// Those who wait, longest first, then those who failed; and how many there are in all.
-pub(super) fn of(view: &View<'_>) -> (Vec<Victim>, u64) {
+/// Those who wait, longest first, then those who failed since then or lately; and how many there are
+/// in all.
+pub(super) fn of(view: &View<'_>, since: Mono) -> (Vec<Victim>, u64) {
     let mut told = BTreeSet::new();
     let mut victims = Vec::new();
     let mut total = 0_u64;
@@ -37,19 +38,29 @@ pub(super) fn of(view: &View<'_>) -> (Vec<Victim>, u64) {
         .iter()
         .map(|blocked| of_waiter(blocked, view.now));
     blocked.for_each(&mut add);
-    view.superblock.failures.iter().cloned().for_each(&mut add);
+    failures(view, since).cloned().for_each(&mut add);
     (victims, total)
 }
 
 /// `stat[12] failed with ENOTCONN`, for the evidence.
-pub(super) fn failures_text(view: &View<'_>) -> Option<String> {
-    let last = view.superblock.failures.front()?;
+pub(super) fn failures_text(view: &View<'_>, since: Mono) -> Option<String> {
+    let last = failures(view, since).next()?;
     let errno = last.errno.as_deref()?;
     let operation = last.operation.as_deref().unwrap_or("an operation");
     Some(format!(
         "{}[{}] met {errno} on {operation}",
         last.comm, last.pid
     ))
+}
+
+/// Those who failed since then, or within the window in which failures count together: one of last
+/// week suffers from something else. Newest first.
+pub(super) fn failures<'a>(view: &View<'a>, since: Mono) -> impl Iterator<Item = &'a Victim> {
+    let from = view.now.before(view.config.storm_window).min(since);
+    let recent = view.superblock.failures.iter();
+    recent
+        .filter(move |failure| failure.at >= from)
+        .map(|failure| &failure.victim)
 }
 
 fn of_request(pending: &Pending<'_>, now: Mono) -> Option<Victim> {

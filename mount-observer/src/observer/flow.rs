@@ -13,6 +13,7 @@ use crate::{
     operation::Operation,
     superblock::Dev,
     time::nanos,
+    watched::Failure,
 };
 
 use super::Observer;
@@ -49,15 +50,18 @@ impl Observer {
             return;
         };
         let path = event.path.as_ref().map(|argument| argument.path.as_slice());
-        superblock.add_failure(Victim {
-            pid: event.caller.pid,
-            tid: event.caller.tid,
-            comm: event.caller.comm.clone(),
-            operation: Some(event.operation.to_string()),
-            age_ns: event.latency.map(nanos),
-            errno: event.errno.map(|errno| errno.to_string()),
-            path: path.map(crate::text::lossy),
-            attribution: is_by_path.then_some("path"),
+        superblock.add_failure(Failure {
+            at: event.at,
+            victim: Victim {
+                pid: event.caller.pid,
+                tid: event.caller.tid,
+                comm: event.caller.comm.clone(),
+                operation: Some(event.operation.to_string()),
+                age_ns: event.latency.map(nanos),
+                errno: event.errno.map(|errno| errno.to_string()),
+                path: path.map(crate::text::lossy),
+                attribution: is_by_path.then_some("path"),
+            },
         });
         if let Some(errno) = event.errno {
             self.suspect(dev, errno);

@@ -94,7 +94,9 @@ pub(super) fn superblock(superblock: &Watched, draft: Draft, now: &Now) -> snaps
         oldest_request_age_ns: draft.oldest_age_ns,
         blocked: draft.blocked,
         blocked_tasks: draft.blocked_tasks,
-        failures: superblock.failures.iter().cloned().collect(),
+        failures: (superblock.failures.iter())
+            .map(|failure| failure.victim.clone())
+            .collect(),
         fuse: fuse(superblock),
         operations: superblock.counters.operations(),
         latency: superblock.counters.latency(),

@@ -123,8 +123,13 @@ impl Observer {
         let superblock = self.superblocks.get_mut(&dev)?;
         let Verdict { worst, blind } = finding.verdict;
         let is_blind = blind.is_some();
+        let is_held_blind = is_blind && worst.is_none();
         let steps = superblock.alerts.tick(now, worst, is_blind, clear_after);
         superblock.status = status(superblock, now, blind);
+        if is_held_blind && superblock.alerts.firing().is_some() {
+            let evidence = "whether it goes on cannot be seen";
+            superblock.status.evidence.push(evidence.to_owned());
+        }
         let published = publish::superblock(superblock, finding.draft, &self.now);
         let told: Vec<_> = steps
             .into_iter()
@@ -239,6 +244,8 @@ impl<'a> Index<'a> {
                     waiter,
                     operation: own.map(|request| request.operation),
                     sent: own.map(|request| request.start),
+                    is_start_known: waiter.is_since_entry
+                        || own.is_some_and(|request| request.is_start_known),
                 }
             })
             .filter(Blocked::is_on_filesystem)

@@ -33,10 +33,13 @@ scenarios! {
     enotconn_from_a_living_server_is_an_error_not_a_death
     every_mount_is_shown_and_none_hides_another
     excluded_by_configuration_ends_its_alert
+    failure_of_yesterday_is_no_victim_of_today
     failing_scans_are_unknown
+    fanotify_listener_that_does_not_answer_is_no_stall
     fifo_opened_without_its_other_end_is_no_stall
     flapping_server_fires_once
     forked_server_keeps_the_connection
+    hang_of_unknown_age_in_a_single_look_is_unknown
     hang_older_than_the_observer_is_seen_at_once
     killed_caller_beside_others_that_wait
     killed_caller_of_a_queued_request_leaves_nothing

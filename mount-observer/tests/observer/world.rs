@@ -29,12 +29,13 @@ const START: u64 = 1_000 * SECOND;
 /// Answers that lead to further questions, one inside the other.
 const DEPTH_MAX: u32 = 32;
 /// Functions in which tasks wait; the model's addresses are 0x1000 apart.
-const FUNCTIONS: [&str; 5] = [
+const FUNCTIONS: [&str; 6] = [
     "request_wait_answer",
     "fuse_get_req",
     "fuse_lock_inode",
     "rpc_wait_bit_killable",
     "folio_wait_bit_common",
+    "fanotify_handle_event",
 ];
 
 /// A process and its name: `bindfs[99]`.
