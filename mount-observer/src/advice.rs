@@ -2,7 +2,7 @@
 
 use crate::{
     alert::State,
-    snapshot::ServerStatus,
+    snapshot::{Mount, ServerStatus},
     watched::{Service, Watched},
 };
 
@@ -16,7 +16,7 @@ pub fn of(kind: State, superblock: &Watched) -> String {
                 .to_owned()
         }
         (State::Hung | State::Stuck, Service::Kernel) => {
-            let point = shell_quoted(&superblock.mounted.mountpoint);
+            let point = mount_point(superblock);
             format!(
                 "Look at the server and the network in between. `umount -l {point}` hides the mount \
                  but does not free the processes that wait; SIGKILL frees those in a killable wait."
@@ -32,7 +32,7 @@ pub fn of(kind: State, superblock: &Watched) -> String {
 }
 
 fn dead(superblock: &Watched) -> String {
-    let point = shell_quoted(&superblock.mounted.mountpoint);
+    let point = mount_point(superblock);
     format!(
         "The mount cannot recover: unmount it (`umount {point}`, or `umount -l {point}` while \
          something has it open) and mount it again. What was not written back is lost."
@@ -62,13 +62,24 @@ fn stalled(superblock: &Watched) -> String {
     )
 }
 
-/// A path as one word of a POSIX shell.
-fn shell_quoted(path: &str) -> String {
+/// The mount point of the label, as one word of a shell.
+fn mount_point(superblock: &Watched) -> String {
+    let mounted = &superblock.mounted;
+    let labelled = |mount: &&Mount| mount.mount_point == mounted.mountpoint;
+    let escaped = mounted.mounts.iter().find(labelled);
+    shell_quoted(escaped.map_or(&mounted.mountpoint, |mount| &mount.mount_point_escaped))
+}
+
+/// A path, escaped as `text::escaped` does, as one word of a shell. Bytes that cannot stand in a
+/// line need `$'...'`, which bash, zsh and ksh know.
+fn shell_quoted(escaped: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
-    if !path.is_empty() && path.chars().all(is_plain) {
-        path.to_owned()
+    if !escaped.is_empty() && escaped.chars().all(is_plain) {
+        escaped.to_owned()
+    } else if escaped.contains('\\') {
+        format!("$'{}'", escaped.replace('\'', r"\'"))
     } else {
-        format!("'{}'", path.replace('\'', r"'\''"))
+        format!("'{}'", escaped.replace('\'', r"'\''"))
     }
 }
 
@@ -81,5 +92,6 @@ mod tests {
         assert_eq!(shell_quoted("/mnt/a"), "/mnt/a");
         assert_eq!(shell_quoted("/mnt/it's a"), r"'/mnt/it'\''s a'");
         assert_eq!(shell_quoted("/mnt/$(x)"), "'/mnt/$(x)'");
+        assert_eq!(shell_quoted(r"/mnt/x\x0a'\xff"), r"$'/mnt/x\x0a\'\xff'");
     }
 }

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_nagios => {
             let (status, line) = nagios::nagios_failure(&format!("{error:#}"));
-            show(&format!("{line}\n")).map_or(ExitCode::FAILURE, |()| status.exit_code().into())
+            plugin_line(status, &line).into()
         }
         Err(error) => {
             let is_usage = error.is::<ConfigFileError>();
@@ -64,7 +64,9 @@ fn misspoken(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         ExitCode::SUCCESS
     } else if std::env::args_os().any(|argument| argument == "--nagios") {
-        nagios::Status::Unknown.exit_code().into()
+        let why = error.kind().to_string();
+        let (status, line) = nagios::nagios_failure(&format!("bad command line: {why}"));
+        plugin_line(status, &line).into()
     } else {
         USAGE.into()
     }
@@ -87,8 +89,7 @@ fn status(args: &StatusArgs) -> anyhow::Result<u8> {
     let snapshot = look(&source.read()?)?;
     if args.nagios {
         let (status, line) = nagios::nagios(&snapshot);
-        show(&format!("{line}\n"))?;
-        return Ok(status.exit_code());
+        return Ok(plugin_line(status, &line));
     }
     if args.json {
         show_json(&*snapshot)?;
@@ -96,6 +97,15 @@ fn status(args: &StatusArgs) -> anyhow::Result<u8> {
         show(&render::status::table(&snapshot, cli::is_coloured()))?;
     }
     Ok(0)
+}
+
+/// Shows a plugin's line. Its exit code is the answer even where the line cannot be shown: 1 would
+/// be a warning.
+fn plugin_line(status: nagios::Status, line: &str) -> u8 {
+    if let Err(error) = show(&format!("{line}\n")) {
+        writeln!(std::io::stderr(), "mount-observer: {error:#}").ok();
+    }
+    status.exit_code()
 }
 
 fn check_kernel(args: &CheckArgs) -> anyhow::Result<u8> {

@@ -91,3 +91,28 @@ fn a_bad_configuration_names_the_line_and_the_nearest_key() {
         "{line}"
     );
 }
+
+/// 1 would be a warning to whoever runs the plugin.
+#[test]
+fn a_plugin_that_cannot_write_still_answers_with_its_code() {
+    for arguments in [
+        &[
+            "status",
+            "--nagios",
+            "--config",
+            "/proc/self/nonexistent.toml",
+        ][..],
+        &["status", "--nagios", "--nonsense"],
+    ] {
+        let full = std::fs::File::create("/dev/full").expect("/dev/full");
+        let status = Command::new(env!("CARGO_BIN_EXE_mount-observer"))
+            .args(arguments)
+            .stdout(full)
+            .status()
+            .expect("the program starts");
+        assert_eq!(status.code(), Some(3), "{arguments:?}");
+        let line = text(&mount_observer(arguments).stdout);
+        assert!(line.starts_with("MOUNTS UNKNOWN - "), "{line}");
+        assert_eq!(line.lines().count(), 1, "{line}");
+    }
+}

@@ -1,8 +1,19 @@
 //! Where the configuration comes from: a file, and flags that win over it.
 
-use std::{fmt, fs, io, path::PathBuf};
+use std::{
+    fmt,
+    fs::OpenOptions,
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::OFlags;
 
 use crate::config::{Config, ConfigError};
+
+/// Largest file read, in bytes; a configuration takes a few thousand.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +71,7 @@ impl ConfigSource {
         let mut config = match &self.path {
             None => Config::default(),
             Some(path) => {
-                let text = fs::read_to_string(path).map_err(|source| ConfigFileError::Read {
+                let text = read_file(path).map_err(|source| ConfigFileError::Read {
                     path: path.clone(),
                     source,
                 })?;
@@ -74,6 +85,24 @@ impl ConfigSource {
         config.validate(&|_| None).map_err(ConfigFileError::Flags)?;
         Ok(config)
     }
+}
+
+/// Reads a regular file of a sane size. A pipe or a device could keep us waiting, or never end.
+fn read_file(path: &Path) -> io::Result<String> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = String::new();
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if u64::try_from(read).is_ok_and(|read| read > FILE_BYTES_MAX) {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -100,6 +129,11 @@ mod tests {
             said.starts_with("/proc/self/status is not a valid configuration:\nline 1: "),
             "{said}"
         );
+        let device = ConfigSource::new(Some("/dev/zero".into()), |_| {});
+        let why = std::error::Error::source(&device.read().unwrap_err())
+            .unwrap()
+            .to_string();
+        assert_eq!(why, "it is not a regular file");
         let flags = ConfigSource::new(None, |config| config.web.listen_address = "x".to_owned());
         let said = flags.read().unwrap_err().to_string();
         assert!(

@@ -68,7 +68,7 @@ fn connection(view: &View<'_>) -> Option<String> {
         Some(if view.sight.sees_every_process {
             "nobody seems to hold the connection; to be confirmed".to_owned()
         } else {
-            "its server is not in sight: it runs in another pid namespace".to_owned()
+            "its server is not in sight: it is gone, or runs in another pid namespace".to_owned()
         })
     } else if connection.address.is_none() {
         Some(if view.sight.scans == Scans::Complete {

@@ -1,5 +1,5 @@
-//! Connections bounded in number and in idleness: a client that does nothing, or many of them,
-//! cost a known amount.
+//! Connections bounded in number and in time without an answer: clients that do nothing, or send
+//! their request byte by byte, cost a known amount and give their place up soon.
 
 use std::{
     io,
@@ -19,8 +19,11 @@ use tokio::{
 };
 
 /// Connections served at a time; more wait in the kernel's backlog.
-const CONNECTIONS_MAX: usize = 32;
-/// A connection on which no byte moves for this long is closed.
+const CONNECTIONS_MAX: usize = 64;
+/// A new connection must be answered within this time, which a whole request must precede.
+const FIRST_ANSWER_MAX: Duration = Duration::from_secs(5);
+/// A connection on which no byte of an answer moves for this long is closed. What the client sends
+/// does not count: it could trickle for ever.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// Pause after a failed accept: out of descriptors is not cured by trying at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
@@ -67,7 +70,7 @@ impl Listener for BoundedListener {
                 Ok((stream, address)) => {
                     let connection = BoundedConnection {
                         stream,
-                        idle: Box::pin(sleep(self.idle_max)),
+                        deadline: Box::pin(sleep(self.idle_max.min(FIRST_ANSWER_MAX))),
                         idle_max: self.idle_max,
                         _slot: slot,
                     };
@@ -89,7 +92,7 @@ impl Listener for BoundedListener {
 /// One connection; it holds its slot until it is dropped.
 pub(super) struct BoundedConnection {
     stream: TcpStream,
-    idle: Pin<Box<Sleep>>,
+    deadline: Pin<Box<Sleep>>,
     idle_max: Duration,
     _slot: OwnedSemaphorePermit,
 }
@@ -102,11 +105,9 @@ impl BoundedConnection {
         result: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if result.is_ready() {
-            let deadline = Instant::now() + self.idle_max;
-            self.idle.as_mut().reset(deadline);
             return result;
         }
-        ready!(self.idle.as_mut().poll(context));
+        ready!(self.deadline.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -129,6 +130,10 @@ impl AsyncWrite for BoundedConnection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if result.is_ready() {
+            let deadline = Instant::now() + self.idle_max;
+            self.deadline.as_mut().reset(deadline);
+        }
         self.bounded(context, result)
     }
 

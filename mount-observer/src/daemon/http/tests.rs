@@ -124,6 +124,22 @@ async fn clients_that_say_nothing_are_closed_and_then_others_are_served() {
     }
 }
 
+/// What a client sends does not keep its connection open, only what it is answered.
+#[tokio::test]
+async fn a_client_that_trickles_its_request_is_closed() {
+    let (_publisher, shared) = publisher();
+    let address = start(shared, 1, Duration::from_millis(200)).await;
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    let trickle = async {
+        while slow.write_all(b"G").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), trickle)
+        .await
+        .expect("the connection is closed although bytes go on coming");
+}
+
 #[test]
 fn a_taken_port_names_the_remedy() {
     let first = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
