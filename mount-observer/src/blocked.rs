@@ -3,7 +3,10 @@
 //! Seen asleep twice is not blocked: a busy task sleeps at every look. One that has not been
 //! switched to in between (`nvcsw + nivcsw`) has not run, and is blocked for at least that long.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     decode::{Caller, Task},
@@ -21,6 +24,10 @@ pub const BLOCKED_AFTER: Duration = Duration::from_millis(100);
 /// Functions in which a task that walks a path waits for another process by design, uninterruptibly:
 /// for the answer of a fanotify listener (`fs/notify/fanotify/fanotify.c`).
 const BY_DESIGN: [&str; 1] = ["fanotify_handle_event"];
+
+/// Addresses whose function is remembered; blocked tasks share few stacks. At the bound all are
+/// forgotten, and those still needed are asked for again.
+pub const NAMES_MAX: usize = 4_096;
 
 /// One task that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +57,8 @@ pub struct Waiter {
 pub struct Waiters {
     by_tid: BTreeMap<u32, Waiter>,
     functions: Vec<WaitFunction>,
+    /// The function of an address; `None` while it is asked for, or when nobody knows.
+    names: BTreeMap<u64, Option<String>>,
     /// Tasks not followed because of [`TASKS_MAX`].
     pub refused: u64,
 }
@@ -129,13 +138,45 @@ impl Waiters {
         (address < function.end).then_some(function.name.as_str())
     }
 
-    /// A stack for people.
+    /// A stack for people: function names. Never an address, which would tell every reader of the
+    /// snapshot where the kernel's text lies.
     pub fn symbolised(&self, stack: &[u64]) -> Vec<String> {
-        let name = |&address: &u64| match self.symbol(address) {
-            Some(name) => name.to_owned(),
-            None => format!("0x{address:x}"),
-        };
-        stack.iter().map(name).collect()
+        let named = |address: &u64| self.names.get(address).and_then(Option::as_deref);
+        let name = |address: &u64| self.symbol(*address).or_else(|| named(address));
+        stack
+            .iter()
+            .map(|address| name(address).unwrap_or("?").to_owned())
+            .collect()
+    }
+
+    /// Addresses on the stacks of blocked tasks that nobody was asked about yet; each is told once.
+    pub fn take_unnamed(&mut self, now: Mono) -> Vec<u64> {
+        if self.names.len() >= NAMES_MAX {
+            self.names.clear();
+        }
+        let blocked = self.by_tid.values();
+        let blocked = blocked.filter(|waiter| waiter.age(now) >= BLOCKED_AFTER);
+        let addresses: BTreeSet<u64> = blocked.flat_map(|w| w.stack.iter().copied()).collect();
+        let is_unnamed =
+            |address: &u64| self.symbol(*address).is_none() && !self.names.contains_key(address);
+        let room = NAMES_MAX - self.names.len();
+        let unnamed: Vec<u64> = addresses
+            .into_iter()
+            .filter(is_unnamed)
+            .take(room)
+            .collect();
+        self.names
+            .extend(unnamed.iter().map(|address| (*address, None)));
+        unnamed
+    }
+
+    /// Takes the functions that were found.
+    pub fn set_names(&mut self, names: Vec<(u64, String)>) {
+        for (address, name) in names {
+            if let Some(known) = self.names.get_mut(&address) {
+                *known = Some(name);
+            }
+        }
     }
 
     /// The superblock is gone.

@@ -45,6 +45,8 @@ pub enum Input {
     Waiting(Vec<(Dev, u32)>),
     /// Kernel return-address ranges of functions in which a task waits for a filesystem.
     WaitFunctions(Vec<WaitFunction>),
+    /// Answer to [`Effect::NameAddresses`]: the functions that were found.
+    Names(Vec<(u64, String)>),
     /// Answer to [`Effect::ReadLinks`].
     Links(Links),
     /// Counters of what was lost since attach, by name, and the fill of each map.
@@ -181,6 +183,8 @@ pub enum Effect {
     WatchSuperblocks(Vec<Dev>),
     /// Mount points to attribute paths by, in the kernel; replaces the last set.
     WatchMountPoints(Vec<MountPoint>),
+    /// Find the kernel functions these addresses lie in; answered by [`Input::Names`].
+    NameAddresses(Vec<u64>),
     /// Decide now rather than at the next regular tick: a fact settled the matter.
     TickNow,
 }

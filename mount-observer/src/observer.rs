@@ -71,6 +71,7 @@ struct Asked {
     /// The last idle connection that was looked at; the next look goes on behind it.
     connections_up_to: Option<Dev>,
     full_scan_at: Option<Mono>,
+    names_at: Option<Mono>,
     suspects: BTreeMap<Dev, Mono>,
 }
 
@@ -128,6 +129,7 @@ impl Observer {
             Input::Namespaces(existing) => self.on_namespaces(&existing),
             Input::Waiting(all) => self.on_waiting(&all),
             Input::WaitFunctions(functions) => self.waiters.set_functions(functions),
+            Input::Names(names) => self.waiters.set_names(names),
             Input::Links(links) => self.on_links(&links),
             Input::Health(health) => self.health.update(self.now.mono, health),
             Input::Tick => self.on_tick(),

@@ -144,7 +144,7 @@ pub struct BlockedTask {
     pub operation: Option<Operation>,
     /// How long, ns.
     pub age_ns: Option<u64>,
-    /// Kernel stack, innermost first: addresses, or function names where known.
+    /// Kernel stack, innermost first: functions, `?` where not known. Never an address.
     pub stack: Vec<String>,
 }
 

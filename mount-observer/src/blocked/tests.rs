@@ -77,9 +77,24 @@ fn stacks_show_the_functions_that_are_known() {
     ]);
     assert_eq!(waiters.waits_in(&[0x2008]), Some("rpc_wait_bit_killable"));
     assert_eq!(waiters.waits_in(&[0x1fff, 0x2100]), None);
+    assert_eq!(waiters.symbolised(&[0x2fff, 0x3000]), ["?", "fuse_get_req"]);
+}
+
+#[test]
+fn an_address_is_asked_for_once_and_never_shown() {
+    let mut waiters = Waiters::default();
+    scan(&mut waiters, 0, &[task(1, 5, true)], true);
+    assert_eq!(waiters.take_unnamed(Mono(0)), [0_u64; 0], "not blocked yet");
+    let now = Mono(1_000_000_000);
+    assert_eq!(waiters.take_unnamed(now), [0x2008, 0x9999]);
+    assert_eq!(waiters.take_unnamed(now), [0_u64; 0]);
+    waiters.set_names(vec![
+        (0x2008, "schedule".to_owned()),
+        (0x1234, "not_asked_for".to_owned()),
+    ]);
     assert_eq!(
-        waiters.symbolised(&[0x2fff, 0x3000]),
-        ["0x2fff", "fuse_get_req"]
+        waiters.symbolised(&[0x2008, 0x9999, 0x1234]),
+        ["schedule", "?", "?"]
     );
 }
 

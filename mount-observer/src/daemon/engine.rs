@@ -31,6 +31,8 @@ pub struct Wanted {
     pub exits: Vec<(u64, Dev)>,
     /// Mount namespaces whose table is to be read now.
     pub tables: BTreeSet<u32>,
+    /// Kernel addresses whose function is to be found.
+    pub addresses: Vec<u64>,
 }
 
 /// The observer with the parts of the kernel side that answer at once.
@@ -166,6 +168,7 @@ impl Engine {
             Effect::ScanHolders => self.wanted.holders = true,
             Effect::FollowExit(connections) => self.wanted.exits.extend(connections),
             Effect::ReadMountinfo(namespaces) => self.wanted.tables.extend(namespaces),
+            Effect::NameAddresses(addresses) => self.wanted.addresses.extend(addresses),
             Effect::TickNow => self.is_tick_wanted = true,
             Effect::ReadLinks { tid, dfd } => {
                 self.pending.push_back(Input::Links(links::read(tid, dfd)));

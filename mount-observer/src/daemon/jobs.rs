@@ -18,6 +18,7 @@ use super::{
     namespaces::{self, Namespaces},
     scan::{ScanError, Scanner},
     schedule::Schedule,
+    symbols,
 };
 use crate::{
     config::Config,
@@ -43,6 +44,7 @@ enum Done {
     Namespaces(Namespaces, Duration, std::io::Result<Vec<Input>>),
     Waiting(Duration, Option<Input>),
     Tables(Vec<Input>),
+    Names(Vec<Input>),
     Config(Option<Box<Config>>),
 }
 
@@ -155,6 +157,18 @@ impl Jobs {
             self.schedules.tasks_full.want_urgently();
         }
         self.tables_wanted.extend(&wanted.tables);
+        if !wanted.addresses.is_empty() {
+            // Asked for every few seconds at most: no two of them run at a time.
+            let addresses = wanted.addresses.clone();
+            self.running.spawn_blocking(move || {
+                Done::Names(
+                    symbols::names(&addresses)
+                        .map(Input::Names)
+                        .into_iter()
+                        .collect(),
+                )
+            });
+        }
     }
 
     /// Reads the configuration again, unless that is being done.
@@ -275,6 +289,7 @@ impl Jobs {
                 self.are_tables_away = false;
                 inputs
             }
+            Done::Names(inputs) => inputs,
             Done::Config(_) => Vec::new(),
         }
     }

@@ -13,6 +13,7 @@ use super::{
     mountinfo,
     namespaces::{self, Namespaces},
     run::{self, RunError},
+    symbols,
 };
 use crate::{
     config::Config,
@@ -62,5 +63,10 @@ pub fn look(config: &Config) -> Result<Arc<Snapshot>, RunError> {
     engine.feed([namespaces::own_table(own_namespace, own_table)]);
     engine.feed(jobs.look_at_namespaces());
     engine.tick();
+    let addresses = engine.take_wanted().addresses;
+    if !addresses.is_empty() {
+        engine.feed(symbols::names(&addresses).map(Input::Names));
+        engine.tick();
+    }
     Ok(engine.snapshot())
 }

@@ -33,6 +33,9 @@ const FULL_SCAN_EVERY: Duration = Duration::from_secs(5);
 /// Whatever waits this long is looked into; half the threshold where that is shorter.
 const SUSPICIOUS_AFTER: Duration = Duration::from_secs(1);
 
+/// How often the functions on the stacks of blocked tasks are asked for: some 50 ms each time.
+const NAMES_EVERY: Duration = Duration::from_secs(5);
+
 /// How long a task counts as blocked after it was last seen so.
 const WAITER_FRESH_FOR: Duration = Duration::from_secs(5);
 
@@ -62,6 +65,7 @@ impl Observer {
         if is_suspicious || self.needs_full_scan() {
             self.ask(Effect::ScanSuspicion);
         }
+        self.name_stacks();
         self.look_after_connections();
         self.watch_servers();
         self.publish(published, &sight);
@@ -106,6 +110,20 @@ impl Observer {
         });
         let has_blocked = view.waiters.iter().any(|blocked| is_late(blocked.since()));
         has_unknown || has_late || has_blocked
+    }
+
+    /// Stacks are shown by function; the list of all of them is long, and is read on demand.
+    fn name_stacks(&mut self) {
+        let now = self.now.mono;
+        let asked_at = self.asked.names_at;
+        if asked_at.is_some_and(|at| now.since(at) < NAMES_EVERY) {
+            return;
+        }
+        let addresses = self.waiters.take_unnamed(now);
+        if !addresses.is_empty() {
+            self.asked.names_at = Some(now);
+            self.ask(Effect::NameAddresses(addresses));
+        }
     }
 
     /// Without a probe that sees requests, only scans show who waits.

@@ -198,7 +198,7 @@ const FIELDS: &[Field] = &[
     (
         "superblocks[].blocked_tasks[].stack[]",
         "string",
-        "kernel stack, innermost first",
+        "kernel stack, innermost first: functions, or `?`; never addresses",
     ),
     (
         "superblocks[].failures[]",

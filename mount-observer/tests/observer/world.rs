@@ -292,7 +292,9 @@ impl World {
                 }));
             }
             Effect::TickNow => self.feed(Input::Tick),
-            Effect::WatchSuperblocks(_) | Effect::WatchMountPoints(_) => {}
+            Effect::WatchSuperblocks(_)
+            | Effect::WatchMountPoints(_)
+            | Effect::NameAddresses(_) => {}
         }
     }
 
