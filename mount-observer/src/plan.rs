@@ -9,6 +9,10 @@ use mount_observer_common::ABSENT;
 
 use crate::config::StatxMode;
 
+mod ways;
+
+use ways::{Way, ways};
+
 /// What this kernel offers and what we are allowed, gathered without loading anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelFacts {
@@ -71,14 +75,26 @@ impl KernelFacts {
             .collect()
     }
 
-    fn lacks(&self, offsets: &[&'static str]) -> Option<String> {
-        offsets
-            .iter()
-            .find(|&name| {
-                self.offsets
-                    .get(name)
-                    .is_none_or(|&offset| offset == ABSENT)
-            })
+    fn has_field(&self, name: &str) -> bool {
+        self.offsets
+            .get(name)
+            .is_some_and(|&offset| offset != ABSENT)
+    }
+
+    /// Of several ways through the kernel's structures, the one whose first field exists, as in the
+    /// programs; the last when none does.
+    fn variant<'a>(&self, variants: &'a [&'static [&'static str]]) -> &'a [&'static str] {
+        let starts = |names: &&&'a [&'static str]| {
+            let first = names.first();
+            first.is_some_and(|name| self.has_field(name))
+        };
+        let found = variants.iter().find(starts).or(variants.last());
+        found.copied().unwrap_or_default()
+    }
+
+    fn lacks<'a>(&self, mut names: impl Iterator<Item = &'a &'static str>) -> Option<String> {
+        names
+            .find(|name| !self.has_field(name))
             .map(|name| format!("the kernel's BTF has no field for {name}"))
     }
 }
@@ -267,110 +283,6 @@ fn is_wanted(probe: Probe, purpose: Purpose, statx: StatxMode) -> bool {
     }
 }
 
-/// A candidate and the offsets it cannot do without.
-struct Way {
-    candidate: Candidate,
-    offsets: &'static [&'static str],
-}
-
-const fn way(
-    mechanism: Mechanism,
-    program: &'static str,
-    target: &'static str,
-    reason: &'static str,
-    offsets: &'static [&'static str],
-) -> Way {
-    Way {
-        candidate: Candidate {
-            mechanism,
-            program,
-            target,
-            reason,
-        },
-        offsets,
-    }
-}
-
-/// The request's fields that both ends of a request need. `fm` is gone since 7.2, so how the
-/// superblock is reached is the program's business.
-const REQUEST: &[&str] = &[
-    "OFF_REQ_OPCODE",
-    "OFF_REQ_ERROR",
-    "OFF_SB_DEV",
-    "OFF_FC_DEV",
-];
-const CONNECTION: &[&str] = &["OFF_CONN_CONNECTED", "OFF_CONN_WAITING", "OFF_FC_DEV"];
-const EXIT: &[&str] = &["OFF_TASK_TGID", "OFF_TASK_SIGNAL", "OFF_SIGNAL_LIVE"];
-const HOLDERS: &[&str] = &[
-    "OFF_FILE_INODE",
-    "OFF_FILE_PRIVATE",
-    "OFF_INODE_RDEV",
-    "OFF_FUD_CONN",
-    "OFF_CONN_CONNECTED",
-    "OFF_CONN_WAITING",
-    "OFF_FC_DEV",
-    "OFF_TASK_TGID",
-];
-const TASKS: &[&str] = &[
-    "OFF_TASK_PID",
-    "OFF_TASK_TGID",
-    "OFF_TASK_STATE",
-    "OFF_TASK_NAMEIDATA",
-];
-const SYSCALL: &[&str] = &[
-    "OFF_REGS_NR",
-    "OFF_REGS_ARG0",
-    "OFF_REGS_ARG1",
-    "OFF_SB_DEV",
-];
-
-const TYPED: &str = "typed arguments: loads are checked at load time and cost nothing extra";
-const UNTYPED: &str = "serves FUSE as a module too; each field costs a bpf_probe_read_kernel";
-const ITERATOR: &str = "no hook: runs when asked";
-
-fn ways(probe: Probe, statx: StatxMode) -> Vec<Way> {
-    use Mechanism::{Iterator, RawTracepoint, TestRun, TpBtf};
-    match probe {
-        Probe::FuseSend => vec![
-            way(TpBtf, "fuse_send", "fuse_request_send", TYPED, REQUEST),
-            way(
-                RawTracepoint,
-                "fuse_send_raw",
-                "fuse_request_send",
-                UNTYPED,
-                REQUEST,
-            ),
-        ],
-        Probe::FuseEnd => vec![
-            way(TpBtf, "fuse_end", "fuse_request_end", TYPED, REQUEST),
-            way(
-                RawTracepoint,
-                "fuse_end_raw",
-                "fuse_request_end",
-                UNTYPED,
-                REQUEST,
-            ),
-        ],
-        Probe::ServerExit => {
-            vec![way(TpBtf, "server_exit", "sched_process_exit", TYPED, EXIT)]
-        }
-        Probe::Holders => vec![way(Iterator, "holders", "task_file", ITERATOR, HOLDERS)],
-        Probe::Tasks => vec![way(Iterator, "tasks", "task", ITERATOR, TASKS)],
-        Probe::ConnectionCheck => vec![way(
-            TestRun,
-            "connection_check",
-            "",
-            "asks for one connection without a scan",
-            CONNECTION,
-        )],
-        Probe::PathExit if statx == StatxMode::Full => {
-            vec![way(TpBtf, "path_exit_full", "sys_exit", TYPED, SYSCALL)]
-        }
-        Probe::PathExit => vec![way(TpBtf, "path_exit_errors", "sys_exit", TYPED, SYSCALL)],
-        Probe::PathEnter => vec![way(TpBtf, "path_enter", "sys_enter", TYPED, SYSCALL)],
-    }
-}
-
 /// Why a way cannot be tried; `None` when it can.
 fn refusal(facts: &KernelFacts, way: &Way) -> Option<String> {
     let missing = facts.missing_capabilities();
@@ -380,7 +292,8 @@ fn refusal(facts: &KernelFacts, way: &Way) -> Option<String> {
     if !facts.has_btf {
         return Some("needs /sys/kernel/btf/vmlinux (CONFIG_DEBUG_INFO_BTF)".to_owned());
     }
-    if let Some(reason) = facts.lacks(way.offsets) {
+    let names = way.offsets.iter().chain(facts.variant(way.variants));
+    if let Some(reason) = facts.lacks(names) {
         return Some(reason);
     }
     let target = way.candidate.target;

@@ -134,3 +134,37 @@ fn confidentiality_leaves_the_typed_probes() {
     let impossible: Vec<_> = plan.impossible().map(|planned| planned.probe).collect();
     assert_eq!(impossible, [Probe::ConnectionCheck]);
 }
+
+#[test]
+fn the_walk_over_the_queues_is_refused_where_it_would_read_beside_a_structure() {
+    for name in [
+        "OFF_REQ_LIST",
+        "OFF_CONN_PENDING",
+        "OFF_FUD_PROCESSING",
+        "OFF_FUD_IO",
+        "OFF_FM_FC",
+    ] {
+        let mut facts = host();
+        facts.offsets.insert(name, ABSENT);
+        let plan = plan(&facts, Purpose::Look);
+        let impossible: Vec<_> = plan.impossible().map(|planned| planned.probe).collect();
+        assert_eq!(impossible, [Probe::Holders], "{name}");
+    }
+}
+
+#[test]
+fn a_request_leads_to_its_connection_one_way_or_the_other() {
+    let mut facts = host();
+    facts.offsets.insert("OFF_REQ_FM", ABSENT);
+    let watch = Purpose::Watch(StatxMode::Off);
+    assert_eq!(plan(&facts, watch).impossible().count(), 0);
+    facts.offsets.insert("OFF_REQ_CHAN", ABSENT);
+    let impossible: Vec<_> = plan(&facts, watch)
+        .impossible()
+        .map(|planned| planned.probe)
+        .collect();
+    assert_eq!(
+        impossible,
+        [Probe::Holders, Probe::FuseEnd, Probe::FuseSend]
+    );
+}
