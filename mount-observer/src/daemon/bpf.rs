@@ -12,6 +12,7 @@ use std::{
 /// `enum bpf_cmd`, `include/uapi/linux/bpf.h`.
 mod command {
     pub(super) const PROG_TEST_RUN: i64 = 10;
+    pub(super) const OBJ_GET_INFO_BY_FD: i64 = 15;
     pub(super) const MAP_LOOKUP_BATCH: i64 = 24;
     pub(super) const LINK_CREATE: i64 = 28;
     pub(super) const ITER_CREATE: i64 = 33;
@@ -71,6 +72,18 @@ struct IterCreate {
     link_fd: u32,
     flags: u32,
 }
+
+/// The `info` member of `union bpf_attr`.
+#[repr(C)]
+#[derive(Default)]
+struct GetInfo {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// Where `recursion_misses` lies in `struct bpf_prog_info` (5.12), in words of 8 bytes.
+const RECURSION_MISSES: usize = 26;
 
 /// Makes the call.
 ///
@@ -213,6 +226,22 @@ pub fn run_iterator(link: BorrowedFd<'_>) -> io::Result<File> {
     };
     // SAFETY: this is the iter_create member; it holds no pointer.
     own(unsafe { bpf(command::ITER_CREATE, &mut create) }?).map(File::from)
+}
+
+/// How often a program did not run when it should have: it was running on that CPU already
+/// (`bpf_prog_inc_misses_counter`, `kernel/bpf/syscall.c`).
+pub fn missed_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
+    // The kernel writes as much as it is given room for; an older one leaves the end zero.
+    let mut info = [0_u64; RECURSION_MISSES + 1];
+    let mut get = GetInfo {
+        bpf_fd: number(program),
+        info_len: u32::try_from(size_of_val(&info)).unwrap_or(0),
+        info: address(&mut info),
+    };
+    // SAFETY: this is the info member; the structure is as long as it says, and zero, so it names no
+    // buffer of its own.
+    unsafe { bpf(command::OBJ_GET_INFO_BY_FD, &mut get) }?;
+    Ok(info.last().copied().unwrap_or(0))
 }
 
 /// Runs a raw tracepoint program once with these arguments and returns its answer.

@@ -2,17 +2,21 @@
 //! and none needs a lock. Nothing is pinned: when [`Attached`] is dropped, or the process dies, no
 //! program is left in the kernel.
 
+mod attach;
+
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
 };
 
 use aya::{
-    Btf, Ebpf, EbpfError, EbpfLoader,
+    Ebpf, EbpfError, EbpfLoader,
     maps::Array,
-    programs::{BtfTracePoint, Iter, ProgramError, RawTracePoint},
+    programs::{ProgramError, RawTracePoint},
 };
 use mount_observer_common::{PathArguments, STARTS_MAX, Settings, TextRange};
+
+use attach::Programs;
 
 use super::{
     bpf,
@@ -27,7 +31,7 @@ use crate::{
     config::{BpfLogLevel, StatxMode},
     errno::Errno,
     input::{ProbeHealth, WaitFunction},
-    plan::{AttachPlan, Candidate, KernelFacts, Mechanism, PlannedProbe, Probe},
+    plan::{AttachPlan, KernelFacts},
 };
 
 /// The object, built by `cargo xtask build-ebpf` and committed: its provenance lies next to it.
@@ -111,16 +115,13 @@ impl std::fmt::Debug for Attached {
 }
 
 impl Kernel {
-    /// Loads and attaches. Takes some 50 ms, 50 of them for the symbols.
+    /// Loads and attaches. Takes some 50 ms, most of them for the symbols.
     pub fn load(
         plan: &AttachPlan,
         facts: &KernelFacts,
         options: &Options,
     ) -> Result<Self, LoadError> {
-        let missing = facts.missing_capabilities();
-        if !missing.is_empty() {
-            return Err(LoadError::Capabilities(missing.join(" and ")));
-        }
+        may_load(facts)?;
         let cpus = aya::util::nr_cpus()
             .map_err(|(what, error)| LoadError::Maps(MapsError::Cpus(what, error)))?;
         let mut sizes = Sizes::for_cpus(cpus);
@@ -136,28 +137,16 @@ impl Kernel {
         set_syscalls(&mut ebpf)?;
         let wait_functions = symbols::wait_functions().unwrap_or_default();
         set_wait_ranges(&mut ebpf, &wait_functions)?;
-        let mut loaded = Loaded {
-            ebpf,
-            btf: Btf::from_sys_fs().map_err(LoadError::Btf)?,
-            holders: None,
-            tasks: None,
-            checker: None,
-        };
-        let probes = plan
-            .probes
-            .iter()
-            .map(|planned| loaded.attach(planned))
-            .collect();
-        let Loaded {
+        let Programs {
             mut ebpf,
-            btf,
+            probes,
             holders,
             tasks,
             checker,
-        } = loaded;
-        drop(btf);
+            attached,
+        } = attach::attach_all(ebpf, plan)?;
         // Only now: programs refer to maps by descriptors, which must stay open until all are loaded.
-        let maps = Maps::take(&mut ebpf, settings, sizes, cpus)?;
+        let maps = Maps::take(&mut ebpf, settings, sizes, cpus, attached)?;
         let messages = match options.log {
             BpfLogLevel::Off => None,
             BpfLogLevel::Warn | BpfLogLevel::Debug => Some(BpfLog::take(&mut ebpf)?),
@@ -185,6 +174,15 @@ impl Kernel {
             self_tgid: settings.self_tgid,
             attached: Attached(ebpf),
         })
+    }
+}
+
+fn may_load(facts: &KernelFacts) -> Result<(), LoadError> {
+    let missing = facts.missing_capabilities();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(LoadError::Capabilities(missing.join(" and ")))
     }
 }
 
@@ -301,113 +299,6 @@ impl Whoami {
         let jiffies = u64::from(self.ask(2)?) << 32 | low;
         Ok(tick::tick_ns(jiffies, tick::monotonic_ns()).unwrap_or(0))
     }
-}
-
-/// A loaded object while its probes are being attached.
-struct Loaded {
-    ebpf: Ebpf,
-    btf: Btf,
-    holders: Option<OwnedFd>,
-    tasks: Option<OwnedFd>,
-    checker: Option<ConnectionChecker>,
-}
-
-impl Loaded {
-    /// Tries the candidates in turn; the health says which one worked, or why none did.
-    fn attach(&mut self, planned: &PlannedProbe) -> ProbeHealth {
-        let mut health = ProbeHealth {
-            probe: planned.probe.name(),
-            kind: None,
-            is_wanted: planned.is_wanted,
-            reason: if planned.is_wanted {
-                String::new()
-            } else {
-                "not asked for".to_owned()
-            },
-        };
-        let mut refused: Vec<String> = planned
-            .refused
-            .iter()
-            .map(|(mechanism, reason)| format!("{}: {reason}", mechanism.name()))
-            .collect();
-        for candidate in &planned.candidates {
-            match self.try_candidate(planned.probe, candidate) {
-                Ok(()) => {
-                    health.kind = Some(candidate.mechanism.name());
-                    candidate.reason.clone_into(&mut health.reason);
-                    break;
-                }
-                Err(error) => {
-                    refused.push(format!("{}: {}", candidate.mechanism.name(), chain(&error)));
-                }
-            }
-        }
-        if !refused.is_empty() {
-            let separator = if health.reason.is_empty() { "" } else { "; " };
-            health.reason = format!("{}{separator}{}", health.reason, refused.join("; "));
-        }
-        health
-    }
-
-    fn try_candidate(&mut self, probe: Probe, candidate: &Candidate) -> Result<(), AttachError> {
-        let program = self
-            .ebpf
-            .program_mut(candidate.program)
-            .ok_or(AttachError::Missing)?;
-        match candidate.mechanism {
-            Mechanism::TpBtf => {
-                let program: &mut BtfTracePoint = program.try_into()?;
-                program.load(candidate.target, &self.btf)?;
-                program.attach()?;
-            }
-            Mechanism::RawTracepoint => {
-                let program: &mut RawTracePoint = program.try_into()?;
-                program.load()?;
-                program.attach(candidate.target)?;
-            }
-            Mechanism::Iterator => {
-                let program: &mut Iter = program.try_into()?;
-                program.load(candidate.target, &self.btf)?;
-                let link = bpf::link_iterator(program.fd()?.as_fd())?;
-                let place = if probe == Probe::Holders {
-                    &mut self.holders
-                } else {
-                    &mut self.tasks
-                };
-                *place = Some(link);
-            }
-            Mechanism::TestRun => {
-                let program: &mut RawTracePoint = program.try_into()?;
-                program.load()?;
-                let program = program.fd()?.as_fd().try_clone_to_owned()?;
-                self.checker = Some(ConnectionChecker { program });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Why one candidate did not work.
-#[derive(Debug, thiserror::Error)]
-enum AttachError {
-    #[error("the object has no such program")]
-    Missing,
-    #[error("refused")]
-    Program(#[from] ProgramError),
-    #[error("refused")]
-    Call(#[from] io::Error),
-}
-
-/// An error and its causes in one line, without the verifier's log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(error.to_string().lines().next().unwrap_or_default());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use mount_observer_common::{
 use zerocopy::FromBytes;
 
 use super::{
-    bpf::BatchReader,
+    bpf::{self, BatchReader},
     mount_points::{self, MountPoints},
 };
 use crate::{input::MountPoint, superblock::Dev};
@@ -33,6 +33,9 @@ pub enum MapsError {
     /// The kernel refused a batch read.
     #[error("cannot read map {0}")]
     Batch(&'static str, #[source] io::Error),
+    /// The kernel does not say how often a program did not run.
+    #[error("cannot read how often a program did not run")]
+    Misses(#[source] io::Error),
     /// The number of possible CPUs is not known.
     #[error("cannot read {0}")]
     Cpus(&'static str, #[source] io::Error),
@@ -80,6 +83,8 @@ pub struct Maps {
     scope: WatchedSet,
     scope_filter: Array<MapData, u64>,
     mount_points: MountPoints,
+    /// The programs that are attached to a tracepoint.
+    attached: Vec<OwnedFd>,
     /// Entries seen at the last read, for the fill level.
     filled: Fill,
 }
@@ -99,12 +104,13 @@ impl fmt::Debug for Maps {
 }
 
 impl Maps {
-    /// Takes the maps out of a loaded object.
+    /// Takes the maps out of a loaded object; `attached` are the programs whose missed runs count.
     pub(super) fn take(
         ebpf: &mut Ebpf,
         settings: Settings,
         sizes: Sizes,
         cpus: usize,
+        attached: Vec<OwnedFd>,
     ) -> Result<Self, MapsError> {
         let totals = take(ebpf, "TOTALS")?;
         let in_flight = take(ebpf, "IN_FLIGHT")?;
@@ -125,6 +131,7 @@ impl Maps {
             scope: WatchedSet::new("SCOPE", ebpf)?,
             scope_filter: typed("SCOPE_FILTER", Array::try_from(take(ebpf, "SCOPE_FILTER")?))?,
             mount_points: MountPoints::take(ebpf)?,
+            attached,
             filled: Fill::default(),
         })
     }
@@ -195,9 +202,9 @@ impl Maps {
         forgotten
     }
 
-    /// What the programs saw and dropped, since load.
+    /// What the programs saw and dropped, and how often one did not run at all, since load.
     pub fn counters(&self) -> Result<Vec<(&'static str, u64)>, MapsError> {
-        let mut counters = Vec::with_capacity(Counter::ALL.len());
+        let mut counters = Vec::with_capacity(Counter::ALL.len() + 1);
         for counter in Counter::ALL {
             let values = self
                 .counters
@@ -205,7 +212,17 @@ impl Maps {
                 .map_err(|error| MapsError::Aya("COUNTERS", error))?;
             counters.push((counter.name(), values.iter().sum()));
         }
+        counters.push((PROBE_RUNS_LOST, self.missed_runs()?));
         Ok(counters)
+    }
+
+    fn missed_runs(&self) -> Result<u64, MapsError> {
+        let misses = self
+            .attached
+            .iter()
+            .map(|program| bpf::missed_runs(program.as_fd()));
+        let sum: io::Result<u64> = misses.sum();
+        sum.map_err(MapsError::Misses)
     }
 
     /// Name, entries and limit of each map that can fill up; entries as of the last read.
@@ -271,6 +288,9 @@ fn filter_words(devs: &[Dev]) -> Vec<u64> {
     }
     words
 }
+
+/// Name of the counter of runs that a program missed.
+const PROBE_RUNS_LOST: &str = "lost_probe_runs";
 
 /// Entries of `SERVERS` and of `SCOPE`.
 const WATCHED_MAX: u32 = 16_384;
@@ -353,59 +373,4 @@ fn duplicate(name: &'static str, map: &Map) -> Result<OwnedFd, MapsError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use zerocopy::IntoBytes;
-
-    use super::*;
-
-    #[test]
-    fn totals_stay_within_their_memory_on_any_machine() {
-        assert_eq!(Sizes::for_cpus(2).totals, 16_384);
-        for cpus in [1, 2, 64, 512, 4_096] {
-            let bytes = usize::try_from(Sizes::for_cpus(cpus).totals).unwrap() * cpus * 160;
-            assert!(bytes <= 32 << 20, "{cpus} CPUs: {bytes} bytes");
-        }
-    }
-
-    #[test]
-    fn values_of_all_cpus_add_up_and_the_last_end_is_the_latest() {
-        let mut one = TotalsSlot::ZERO;
-        one.value = TotalsValue {
-            count: 2,
-            sum_ns: 30,
-            last_ns: 7,
-            slow: 1,
-            ..TotalsValue::ZERO
-        };
-        one.value.buckets[3] = 2;
-        let mut two = one;
-        two.value.last_ns = 9;
-        let bytes = [one.as_bytes(), two.as_bytes()].concat();
-        let mut expected = TotalsValue {
-            count: 4,
-            sum_ns: 60,
-            last_ns: 9,
-            slow: 2,
-            ..TotalsValue::ZERO
-        };
-        expected.buckets[3] = 4;
-        assert_eq!(sum(&bytes), expected);
-    }
-
-    #[test]
-    fn the_filter_lets_every_superblock_in_scope_through() {
-        let devs = [
-            Dev(0),
-            Dev(40),
-            Dev(4_095),
-            Dev(4_096 + 64),
-            Dev(254 << 20 | 3),
-        ];
-        let words = filter_words(&devs);
-        for dev in devs {
-            let word = words[usize::try_from(dev.0 >> 6 & 63).unwrap()];
-            assert_eq!(word >> (dev.0 & 63) & 1, 1, "{dev}");
-        }
-        assert_eq!(words.iter().map(|word| word.count_ones()).sum::<u32>(), 5);
-    }
-}
+mod tests;
