@@ -70,6 +70,8 @@ fn unit(steps: &mut Steps, install: bool) {
     steps.step("lints of the pure part alone", || {
         clippy(&["--package=mount-observer", "--no-default-features"])
     });
+    // Not the eBPF crate: it needs the compiler with `rust-src` (Debian's, `xtask build-ebpf`), and no
+    // clippy of that version comes with it.
     steps.step("lints of everything", || clippy(&["--workspace"]));
     steps.step(
         "the pure part depends on nothing that reads the world",
