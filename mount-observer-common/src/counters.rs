@@ -32,7 +32,8 @@ pub enum Counter {
     SlotCollisions,
     /// Exits of known FUSE servers.
     ServerExits,
-    /// FUSE requests sent by the observer itself: must stay 0.
+    /// FUSE requests sent by the observer itself, and its own path syscalls in scope that `path_exit`
+    /// looks at, which in `errors` mode are those that failed: must stay 0.
     SelfTouches,
 }
 

@@ -28,7 +28,8 @@ pub struct InFlight {
     pub dev: u32,
     /// `enum fuse_opcode`, `include/uapi/linux/fuse.h`.
     pub opcode: u32,
-    /// The caller's process, in the initial pid namespace.
+    /// The caller's process, in the initial pid namespace; 0, with the next two, when not known: a
+    /// background request that its server sent on.
     pub tgid: u32,
     /// The caller's thread, in the initial pid namespace.
     pub tid: u32,

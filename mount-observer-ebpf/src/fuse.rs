@@ -20,10 +20,10 @@ use mount_observer_common::{COMM_BYTES, Counter, InFlight, Op, Record, RecordKin
 use crate::{
     counters::count,
     kernel::{
-        OFF_REQ_ERROR, OFF_REQ_NODEID, OFF_REQ_OPCODE, OFF_REQ_UNIQUE, Probed, Reader, Typed,
-        field, request_dev,
+        OFF_REQ_ERROR, OFF_REQ_NODEID, OFF_REQ_OPCODE, OFF_REQ_PID, OFF_REQ_UNIQUE, Probed, Reader,
+        Typed, exists, field, request_dev,
     },
-    maps::{IN_FLIGHT, SETTINGS},
+    maps::{IN_FLIGHT, SERVERS, SETTINGS},
     record::{self, Facts, Wake},
     totals,
 };
@@ -124,11 +124,28 @@ unsafe fn describe<R: Reader>(
         (*entry).nodeid = field::<R, u64>(request, &OFF_REQ_NODEID);
         (*entry).dev = dev;
         (*entry).opcode = field::<R, u32>(request, &OFF_REQ_OPCODE);
-        (*entry).tgid = (pid_tgid >> 32) as u32;
-        (*entry).tid = pid_tgid as u32;
-        bpf_get_current_comm((&raw mut (*entry).comm).cast(), COMM_BYTES as u32);
+        if is_sent_for_another::<R>(request, pid_tgid) {
+            (*entry).tgid = 0;
+            (*entry).tid = 0;
+            (*entry).comm = [0; COMM_BYTES];
+        } else {
+            (*entry).tgid = (pid_tgid >> 32) as u32;
+            (*entry).tid = pid_tgid as u32;
+            bpf_get_current_comm((&raw mut (*entry).comm).cast(), COMM_BYTES as u32);
+        }
         core::ptr::write_volatile(&raw mut (*entry).start_ns, start_ns);
     }
+}
+
+/// Whether a server sends what somebody else asked for: a background request that waited for its turn
+/// goes out when another one ends (`flush_bg_queue` from `fuse_request_end`, `fs/fuse/dev.c`, v6.18).
+/// A server that asks on its own account is named in the request.
+#[inline(always)]
+fn is_sent_for_another<R: Reader>(request: *const u8, pid_tgid: u64) -> bool {
+    exists(&OFF_REQ_PID)
+        && field::<R, u32>(request, &OFF_REQ_PID) != pid_tgid as u32
+        // SAFETY: the value is not used.
+        && unsafe { SERVERS.get((pid_tgid >> 32) as u32) }.is_some()
 }
 
 #[inline(always)]

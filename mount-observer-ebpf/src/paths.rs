@@ -1,8 +1,7 @@
 //! Path syscalls: failures of a broken connection, and in `full` mode the latency of every call.
-//!
-//! A failure happens after the path walk is forgotten, so its superblock is told from what the
-//! caller passed: the mount point its path begins with, or the directory the path is relative to.
-//! Symbolic links and `..` inside a path are not followed; the daemon labels the result.
+
+mod attribute;
+mod start;
 
 use aya_ebpf::{
     helpers::{
@@ -13,28 +12,27 @@ use aya_ebpf::{
         },
     },
     macros::btf_tracepoint,
-    maps::lpm_trie::Key,
     programs::BtfTracePointContext,
 };
 use aya_log_ebpf::debug;
 use mount_observer_common::{
-    Counter, MATCHED_PATH_BYTES, MountPath, PATH_MAX_BYTES, PathArguments, PathRecord, RecordKind,
-    SCOPE_FILTER_WORDS, STARTS_MAX, SYSCALL_OPS_MAX, Start, TotalsKey, TotalsSlot,
+    Counter, PATH_MAX_BYTES, PathArguments, PathRecord, RecordKind, SYSCALL_OPS_MAX, TotalsKey,
+    TotalsSlot,
 };
 
 use crate::{
     counters::count,
     fuse::is_recorded,
     kernel::{
-        OFF_DENTRY_SB, OFF_FS_PWD_DENTRY, OFF_REGS_ARG0, OFF_REGS_ARG1, OFF_REGS_ARG2,
-        OFF_REGS_ARG3, OFF_REGS_ARG4, OFF_REGS_CS, OFF_REGS_NR, OFF_SB_DEV, OFF_TASK_FS, Typed,
-        exists, field, file_dev, follow, mount_namespace,
+        OFF_REGS_ARG0, OFF_REGS_ARG1, OFF_REGS_ARG2, OFF_REGS_ARG3, OFF_REGS_ARG4, OFF_REGS_CS,
+        OFF_REGS_NR, Typed, exists, field, mount_namespace,
     },
-    maps::{MOUNT_POINTS, PATH_KEY, SCOPE, SCOPE_FILTER, SETTINGS, STARTS, SYSCALL_OPS},
-    memo::{self, View},
+    maps::{SETTINGS, SYSCALL_OPS},
     record::{self, Facts, Wake},
     totals,
 };
+use attribute::{attribute, is_in_scope};
+use start::Timing;
 
 /// `MAX_ERRNO`, `include/linux/err.h`.
 const MAX_ERRNO: u64 = 4_095;
@@ -66,22 +64,12 @@ fn path_exit_errors(context: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Notes when a path syscall begins.
+/// Notes when a path syscall begins. A 32-bit caller's number means another call.
 #[btf_tracepoint(function = "sys_enter")]
 fn path_enter(context: BtfTracePointContext) -> i32 {
     let number: u64 = context.arg(1);
-    if arguments_of(number).is_none() {
-        return 0;
-    }
-    let tid = bpf_get_current_pid_tgid() as u32;
-    if let Some(start) = start_of(tid) {
-        // SAFETY: a live map value. A thread that shares the slot may overwrite it, which its
-        // number tells.
-        unsafe {
-            (*start).number = number as u32;
-            (*start).tid = tid;
-            (*start).start_ns = bpf_ktime_get_ns();
-        }
+    if arguments_of(number).is_some() && !is_compat(context.arg(0)) {
+        start::begin(number);
     }
     0
 }
@@ -96,7 +84,7 @@ fn path_exit_full(context: BtfTracePointContext) -> i32 {
     if is_compat(registers) {
         return 0;
     }
-    let timing = finish(call.number);
+    let timing = start::finish(call.number);
     match errno_of(context.arg(1)) {
         None => succeeded(&call, timing),
         // An everyday failure is worth nothing unless somebody waited for it.
@@ -152,14 +140,6 @@ impl Call {
     }
 }
 
-/// When a call began, and how long it took.
-#[derive(Clone, Copy)]
-struct Timing {
-    now_ns: u64,
-    latency_ns: u64,
-    is_slow: bool,
-}
-
 /// The errno of a return value; `None` for a success.
 #[inline(always)]
 fn errno_of(result: i64) -> Option<u32> {
@@ -181,43 +161,6 @@ fn is_compat(registers: *const u8) -> bool {
     exists(&OFF_REGS_CS) && field::<Typed, u64>(registers, &OFF_REGS_CS) & 0xffff == USER32_CS
 }
 
-#[inline(always)]
-fn start_of(tid: u32) -> Option<*mut Start> {
-    STARTS.get_ptr_mut(tid & (STARTS_MAX - 1))
-}
-
-/// Takes the start of the current thread's call; `None` when it was not seen or is overwritten.
-#[inline(always)]
-fn finish(number: u64) -> Option<Timing> {
-    let tid = bpf_get_current_pid_tgid() as u32;
-    let start = start_of(tid)?;
-    // SAFETY: a live map value.
-    let Start {
-        start_ns,
-        tid: owner,
-        number: begun,
-    } = unsafe { *start };
-    if owner != tid || u64::from(begun) != number || start_ns == 0 {
-        if owner != 0 && owner != tid {
-            count(Counter::SlotCollisions);
-        }
-        return None;
-    }
-    // SAFETY: a live map value. Free: the iterator must not take it for a call in progress.
-    unsafe { (*start).start_ns = 0 };
-    // SAFETY: the helper has no requirement.
-    let now_ns = unsafe { bpf_ktime_get_ns() };
-    let latency_ns = now_ns.saturating_sub(start_ns);
-    let is_slow = SETTINGS
-        .get(0)
-        .is_some_and(|settings| latency_ns >= settings.slow_ns);
-    Some(Timing {
-        now_ns,
-        latency_ns,
-        is_slow,
-    })
-}
-
 /// A call that succeeded: the caller's `struct stat` tells the superblock. Calls that fill none
 /// tell nothing.
 #[inline(always)]
@@ -230,6 +173,7 @@ fn succeeded(call: &Call, timing: Option<Timing>) {
     if !is_in_scope(dev) {
         return;
     }
+    note_self();
     let key = TotalsKey {
         dev,
         op: call.arguments.op,
@@ -284,6 +228,8 @@ fn failed(call: &Call, errno: u32, timing: Option<Timing>) {
     );
     if dev == 0 {
         count(Counter::PathsUnattributed);
+    } else {
+        note_self();
     }
     let key = TotalsKey {
         dev,
@@ -306,88 +252,17 @@ fn failed(call: &Call, errno: u32, timing: Option<Timing>) {
     sample(call, slot, &key, timing, now_ns);
 }
 
-/// The superblock a path leads to, by the words of the caller; 0 when it cannot be told here.
+/// Counts a call of the observer itself on what it observes: a dead mount refuses it before there is
+/// a FUSE request to count.
 #[inline(always)]
-fn attribute(call: &Call) -> u32 {
-    // SAFETY: the helper has no requirement.
-    let task = unsafe { bpf_get_current_task_btf() } as *const u8;
-    let Some(key) = PATH_KEY.get_ptr_mut(0) else {
-        return 0;
-    };
-    let path = call.argument(call.arguments.path);
-    let view = View::of(task);
-    if let Some(view) = view
-        && let Some(dev) = memo::recall(view, path)
+fn note_self() {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if SETTINGS
+        .get(0)
+        .is_some_and(|settings| settings.self_tgid == tgid)
     {
-        return dev;
+        count(Counter::SelfTouches);
     }
-    // SAFETY: a live map value; the helper writes at most the field.
-    let read = unsafe {
-        bpf_probe_read_user_str(
-            (&raw mut (*key).data.path).cast(),
-            MATCHED_PATH_BYTES as u32,
-            path as *const _,
-        )
-    };
-    if read <= 0 {
-        count(Counter::UserReadsFailed);
-        return 0;
-    }
-    // SAFETY: a live map value.
-    let [first, second] = unsafe { [(*key).data.path[0], (*key).data.path[1]] };
-    if first == b'/' {
-        return view.map_or(0, |view| by_mount_point(view, key, read as u32));
-    }
-    // `..` may lead out of the directory's filesystem.
-    if first == b'.' && second == b'.' {
-        return 0;
-    }
-    let dfd = call.dfd();
-    let dev = if dfd == AT_FDCWD {
-        cwd_dev(task)
-    } else {
-        file_dev(task, dfd as u64)
-    };
-    // Outside the scope the path may still lead into it: the daemon has the record.
-    if is_in_scope(dev) { dev } else { 0 }
-}
-
-/// The superblock on the longest mount point an absolute path begins with.
-#[inline(always)]
-fn by_mount_point(view: View, key: *mut Key<MountPath>, length: u32) -> u32 {
-    let changes = memo::changes();
-    // SAFETY: a live map value.
-    let target = unsafe {
-        (*key).data.mnt_ns = view.mnt_ns;
-        (*key).data.root = view.root;
-        (*key).prefix_len = (8 + length) * 8;
-        MOUNT_POINTS.get(&*key).copied()
-    };
-    let Some(target) = target else { return 0 };
-    memo::remember(changes, view, key, target);
-    target.dev
-}
-
-/// Whether a superblock is observed. Most are not, and their bit says so.
-#[inline(always)]
-fn is_in_scope(dev: u32) -> bool {
-    let word = SCOPE_FILTER
-        .get(dev >> 6 & (SCOPE_FILTER_WORDS - 1))
-        .copied()
-        .unwrap_or(0);
-    // SAFETY: the value is not used.
-    word >> (dev & 63) & 1 != 0 && unsafe { SCOPE.get(dev) }.is_some()
-}
-
-/// `s_dev` of the working directory.
-#[inline(always)]
-fn cwd_dev(task: *const u8) -> u32 {
-    let fs = follow::<Typed>(task, &OFF_TASK_FS);
-    if fs.is_null() {
-        return 0;
-    }
-    let dentry = follow::<Typed>(fs, &OFF_FS_PWD_DENTRY);
-    field::<Typed, u32>(follow::<Typed>(dentry, &OFF_DENTRY_SB), &OFF_SB_DEV)
 }
 
 /// Leaves a record with the path, as far as the rate limit admits one.

@@ -145,7 +145,7 @@ fn is_wait(address: u64) -> bool {
 fn describe(row: &mut TaskRow, task: *const u8) {
     row.kind = RowKind::Task as u32;
     row.size = size_of::<TaskRow>() as u32;
-    row.since_ns = since_ns(row.tid);
+    row.since_ns = 0;
     row.switches = field::<Typed, u64>(task, &OFF_TASK_NVCSW)
         .wrapping_add(field::<Typed, u64>(task, &OFF_TASK_NIVCSW));
     row.mnt_ns = mount_namespace::<Typed>(task);
@@ -157,17 +157,19 @@ fn describe(row: &mut TaskRow, task: *const u8) {
         let registers = unsafe { bpf_task_pt_regs(as_task(task)) } as *const u8;
         let number = field::<Typed, u64>(registers, &OFF_REGS_NR);
         row.syscall = number as u32;
+        row.since_ns = since_ns(row.tid, number as u32);
         if takes_descriptor(number) {
             row.file_dev = file_dev(task, field::<Typed, u64>(registers, &OFF_REGS_ARG0));
         }
     }
 }
 
-/// When a task entered its path syscall; 0 when that is not observed.
+/// When a task entered its path syscall; 0 when that is not observed. A start that another call left
+/// behind has another number.
 #[inline(always)]
-fn since_ns(tid: u32) -> u64 {
+fn since_ns(tid: u32, number: u32) -> u64 {
     match STARTS.get(tid & (STARTS_MAX - 1)) {
-        Some(start) if start.tid == tid => start.start_ns,
+        Some(start) if start.tid == tid && start.number == number => start.start_ns,
         _ => 0,
     }
 }

@@ -207,7 +207,7 @@ impl Tracked {
             operation: sent.operation,
             unique: sent.unique.or(known.and_then(|known| known.unique)),
             nodeid: sent.nodeid,
-            caller: Some(sent.caller),
+            caller: (sent.caller.pid != 0).then_some(sent.caller),
             queue_pid: known.and_then(|known| known.queue_pid),
             start: sent.start,
             is_start_known: true,

@@ -12,7 +12,7 @@ use mount_observer_tests::{
 };
 use nix::{
     libc,
-    mount::{MntFlags, umount2},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sys::signal::Signal,
 };
 use serde_json::Value;
@@ -76,6 +76,8 @@ fn the_observer_never_names_a_path_on_an_observed_mount_whatever_happens_to_it()
             observer.counter("mount_observer_self_touches_total"),
             Some(0)
         );
+        let missed = "mount_observer_events_dropped_total{reason=\"lost_probe_runs\"}";
+        assert_eq!(observer.counter(missed), Some(0));
         // Not the tracer: that would let go of it.
         let daemon = observer.daemon_pid();
         signal(daemon, Signal::SIGTERM);
@@ -93,6 +95,33 @@ fn the_observer_never_names_a_path_on_an_observed_mount_whatever_happens_to_it()
         assert!(report.calls > 20, "strace saw hardly anything: {report:?}");
         expect_the_judge_to_see(sandbox, &strace, &backend.mount);
     });
+}
+
+/// The count of self touches can rise, even where no request is ever made: the configuration it is told
+/// to read again lies on a dead mount.
+#[test]
+fn a_touch_of_a_dead_mount_by_the_observer_itself_is_counted() {
+    host_test(&[], |sandbox| {
+        let mut mount = sandbox.faultfs("mount");
+        let observer = Observer::start(sandbox, FAST);
+        wait_until_ok(&observer, &mount.dev);
+        bind(&mount.join("file"), &observer.config);
+        mount.crash();
+        observer.wait_for_state(&mount.dev, "dead", SOON);
+        let touches = || observer.counter("mount_observer_self_touches_total");
+        assert_eq!(touches(), Some(0));
+        within(SOON, "the touch is counted", || {
+            observer.process.signal(Signal::SIGHUP);
+            touches().filter(|&touches| touches > 0)
+        });
+        umount2(&observer.config, MntFlags::MNT_DETACH).expect("umount -l");
+    });
+}
+
+/// `mount --bind`.
+fn bind(from: &Path, to: &Path) {
+    let nothing = None::<&str>;
+    mount(Some(from), to, nothing, MsFlags::MS_BIND, nothing).expect("mount --bind");
 }
 
 /// The same tracer and the same judge find a process that does touch a mount: the check can fail.

@@ -332,7 +332,7 @@ const FIELDS: &[Field] = &[
     (
         "observer.self_touches",
         "integer",
-        "requests the observer itself sent to an observed filesystem: 0",
+        "FUSE requests the observer itself sent, and its own failed path calls on an observed filesystem: 0",
     ),
     (
         "observer.transitions[]",

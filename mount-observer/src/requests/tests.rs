@@ -136,3 +136,16 @@ fn an_address_handed_out_again_is_another_request() {
     assert_eq!(tracked.start, at(600));
     assert!(!tracked.is_confirmed(at(700), None, false));
 }
+
+#[test]
+fn a_request_that_a_server_sent_on_names_no_caller() {
+    let mut requests = Requests::default();
+    let mut sent_on = sent(1_500, 4);
+    sent_on.caller = Caller {
+        pid: 0,
+        tid: 0,
+        comm: String::new(),
+    };
+    requests.update_sent([(7, sent_on)].into_iter());
+    assert_eq!(only(&requests).caller, None);
+}

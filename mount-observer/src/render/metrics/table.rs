@@ -205,7 +205,7 @@ pub(super) const SELF_TOUCHES: Metric = global(
     "mount_observer_self_touches_total",
     Kind::Counter,
     &[],
-    "Requests the observer itself sent to an observed filesystem: 0, or there is a defect.",
+    "FUSE requests the observer itself sent, and its own failed path system calls on an observed filesystem: 0, or there is a defect.",
 );
 pub(super) const PROCESS_CPU: Metric = global(
     "process_cpu_seconds_total",
