@@ -185,6 +185,9 @@ pub enum Effect {
     WatchMountPoints(Vec<MountPoint>),
     /// Find the kernel functions these addresses lie in; answered by [`Input::Names`].
     NameAddresses(Vec<u64>),
+    /// A filesystem of a type not seen before is in scope, and its module may have come with it: find
+    /// the functions in which tasks wait again; answered by [`Input::WaitFunctions`].
+    FindWaitFunctions,
     /// Decide now rather than at the next regular tick: a fact settled the matter.
     TickNow,
 }

@@ -73,6 +73,8 @@ struct Asked {
     full_scan_at: Option<Mono>,
     names_at: Option<Mono>,
     suspects: BTreeMap<Dev, Mono>,
+    /// Types of filesystems whose wait functions were asked for.
+    fstypes: BTreeSet<String>,
 }
 
 impl Observer {

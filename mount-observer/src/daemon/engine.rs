@@ -29,6 +29,8 @@ pub struct Wanted {
     pub suspicion: bool,
     /// Connections whose server is exiting: address and device.
     pub exits: Vec<(u64, Dev)>,
+    /// The functions in which tasks wait, once more.
+    pub wait_functions: bool,
     /// Mount namespaces whose table is to be read now.
     pub tables: BTreeSet<u32>,
     /// Kernel addresses whose function is to be found.
@@ -149,6 +151,10 @@ impl Engine {
     fn settle(&mut self) {
         for _ in 0..ROUNDS_MAX {
             while let Some(input) = self.pending.pop_front() {
+                if let Input::WaitFunctions(functions) = &input {
+                    let set = self.maps.set_wait_functions(functions);
+                    note("set the wait functions", set);
+                }
                 for effect in self.observer.step(clock::now(), input) {
                     self.carry_out(effect);
                 }
@@ -169,6 +175,7 @@ impl Engine {
             Effect::FollowExit(connections) => self.wanted.exits.extend(connections),
             Effect::ReadMountinfo(namespaces) => self.wanted.tables.extend(namespaces),
             Effect::NameAddresses(addresses) => self.wanted.addresses.extend(addresses),
+            Effect::FindWaitFunctions => self.wanted.wait_functions = true,
             Effect::TickNow => self.is_tick_wanted = true,
             Effect::ReadLinks { tid, dfd } => {
                 self.pending.push_back(Input::Links(links::read(tid, dfd)));

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    input::{Input, Scan},
+    input::{Input, Scan, WaitFunction},
     time::Mono,
 };
 
@@ -45,6 +45,7 @@ enum Done {
     Waiting(Duration, Option<Input>),
     Tables(Vec<Input>),
     Names(Vec<Input>),
+    WaitFunctions(std::io::Result<Vec<WaitFunction>>),
     Config(Option<Box<Config>>),
 }
 
@@ -66,10 +67,18 @@ pub struct Jobs {
     representatives: BTreeMap<u32, u32>,
     tables_wanted: BTreeSet<u32>,
     are_tables_away: bool,
+    functions: Demand,
     fusectl: Option<Arc<Fusectl>>,
     is_waiting_away: bool,
     is_config_away: bool,
     schedules: Schedules,
+}
+
+/// A job without a schedule: it runs when asked for, and again when asked for meanwhile.
+#[derive(Clone, Copy, Debug, Default)]
+struct Demand {
+    is_wanted: bool,
+    is_away: bool,
 }
 
 #[derive(Debug)]
@@ -121,6 +130,7 @@ impl Jobs {
             representatives: BTreeMap::new(),
             tables_wanted: BTreeSet::new(),
             are_tables_away: false,
+            functions: Demand::default(),
             fusectl,
             is_waiting_away: false,
             is_config_away: false,
@@ -169,6 +179,7 @@ impl Jobs {
                 )
             });
         }
+        self.functions.is_wanted |= wanted.wait_functions;
     }
 
     /// Reads the configuration again, unless that is being done.
@@ -213,6 +224,14 @@ impl Jobs {
             self.schedules.waiting.begin(now);
             self.is_waiting_away = true;
             self.running.spawn_blocking(move || read_waiting(&fusectl));
+        }
+        if self.functions.is_wanted && !self.functions.is_away {
+            self.functions = Demand {
+                is_wanted: false,
+                is_away: true,
+            };
+            self.running
+                .spawn_blocking(|| Done::WaitFunctions(symbols::wait_functions()));
         }
         if !self.tables_wanted.is_empty() && !self.are_tables_away {
             self.are_tables_away = true;
@@ -290,6 +309,10 @@ impl Jobs {
                 inputs
             }
             Done::Names(inputs) => inputs,
+            Done::WaitFunctions(functions) => {
+                self.functions.is_away = false;
+                wait_functions(functions).into_iter().collect()
+            }
             Done::Config(_) => Vec::new(),
         }
     }
@@ -315,6 +338,18 @@ impl Jobs {
                 scan,
                 is_full: look == Look::TasksFull,
             },
+        }
+    }
+}
+
+/// What was known stays where nothing can be read.
+fn wait_functions(functions: std::io::Result<Vec<WaitFunction>>) -> Option<Input> {
+    match functions {
+        Ok(functions) if functions.is_empty() => None,
+        Ok(functions) => Some(Input::WaitFunctions(functions)),
+        Err(error) => {
+            tracing::warn!(%error, "cannot read the kernel's symbols");
+            None
         }
     }
 }

@@ -11,7 +11,7 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
 };
 use mount_observer_common::{
-    Counter, InFlight, SCOPE_FILTER_WORDS, Settings, TotalsKey, TotalsSlot, TotalsValue,
+    Counter, InFlight, SCOPE_FILTER_WORDS, Settings, TextRange, TotalsKey, TotalsSlot, TotalsValue,
 };
 use zerocopy::FromBytes;
 
@@ -19,7 +19,10 @@ use super::{
     bpf::{self, BatchReader},
     mount_points::{self, MountPoints},
 };
-use crate::{input::MountPoint, superblock::Dev};
+use crate::{
+    input::{MountPoint, WaitFunction},
+    superblock::Dev,
+};
 
 /// Why a map could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +88,7 @@ pub struct Maps {
     mount_points: MountPoints,
     /// The programs that are attached to a tracepoint.
     attached: Vec<OwnedFd>,
+    wait_ranges: Array<MapData, TextRange>,
     /// Entries seen at the last read, for the fill level.
     filled: Fill,
 }
@@ -132,8 +136,23 @@ impl Maps {
             scope_filter: typed("SCOPE_FILTER", Array::try_from(take(ebpf, "SCOPE_FILTER")?))?,
             mount_points: MountPoints::take(ebpf)?,
             attached,
+            wait_ranges: typed("WAIT_RANGES", Array::try_from(take(ebpf, "WAIT_RANGES")?))?,
             filled: Fill::default(),
         })
+    }
+
+    /// Tells the task iterator in which functions tasks wait, in place of those it knew.
+    pub fn set_wait_functions(&mut self, functions: &[WaitFunction]) -> Result<(), MapsError> {
+        let ranges = functions.iter().map(|function| TextRange {
+            start: function.start,
+            end: function.end,
+        });
+        let none = TextRange { start: 0, end: 0 };
+        let ranges = ranges.chain(std::iter::repeat(none));
+        for (index, range) in (0..self.wait_ranges.len()).zip(ranges) {
+            typed("WAIT_RANGES", self.wait_ranges.set(index, range, 0))?;
+        }
+        Ok(())
     }
 
     /// Every counter and histogram, summed over CPUs.

@@ -17,6 +17,9 @@ use super::{Observer, transition};
 /// Device numbers whose next epoch is remembered after their superblock is gone.
 const REMEMBERED_MAX: usize = 4096;
 
+/// Types of filesystems whose wait functions are asked for; those of more are not.
+const FSTYPES_MAX: usize = 64;
+
 /// Which epoch comes next for each device number.
 #[derive(Debug, Default)]
 pub(super) struct Epochs {
@@ -119,11 +122,21 @@ impl Observer {
 
     fn begin(&mut self, mounted: Mounted) {
         let id = self.epochs.take(mounted.dev);
+        self.ask_for_functions_of(&mounted.fstype);
         let superblock = Watched::new(id, mounted, self.now.mono);
         if superblock.service == Service::Fuse {
             self.ask(Effect::ScanHolders);
         }
         self.superblocks.insert(id.dev, superblock);
+    }
+
+    /// The kernel loads a filesystem's module for its first mount.
+    fn ask_for_functions_of(&mut self, fstype: &str) {
+        let family = fstype.split('.').next().unwrap_or_default();
+        let fstypes = &mut self.asked.fstypes;
+        if fstypes.len() < FSTYPES_MAX && fstypes.insert(family.to_owned()) {
+            self.ask(Effect::FindWaitFunctions);
+        }
     }
 
     fn end(&mut self, dev: Dev, why: Resolution) {

@@ -14,7 +14,9 @@ use mount_observer::{
     text,
     time::{Mono, Now, Wall},
 };
+use mount_observer_common::{HolderRow, PathRecord, QueuedRow, TaskRow};
 use proptest::{collection::vec, prelude::*, sample::select};
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::script;
 
@@ -259,6 +261,93 @@ proptest! {
             for effect in observer.step(now, input) {
                 prop_assert!(!matches!(effect, Effect::Transition(_)));
             }
+        }
+    }
+}
+
+/// A row the decoder believes, about one of a few superblocks, connections, requests and tasks.
+fn row() -> impl Strategy<Value = Vec<u8>> {
+    (0..3, vec(any::<u8>(), size_of::<TaskRow>())).prop_map(|(kind, bytes)| match kind {
+        0 => {
+            let (mut row, _) = HolderRow::read_from_prefix(&bytes).unwrap();
+            (row.kind, row.size) = (1, 64);
+            row.connection_ptr %= 40;
+            row.dev %= 4;
+            row.connected %= 2;
+            row.as_bytes().to_vec()
+        }
+        1 => {
+            let (mut row, _) = QueuedRow::read_from_prefix(&bytes).unwrap();
+            (row.kind, row.size) = (2, 56);
+            row.dev = 1 + row.dev % 3;
+            row.as_bytes().to_vec()
+        }
+        _ => {
+            let (mut row, _) = TaskRow::read_from_prefix(&bytes).unwrap();
+            (row.kind, row.size) = (3, 200);
+            row.walk_dev %= 4;
+            row.file_dev %= 4;
+            row.as_bytes().to_vec()
+        }
+    })
+}
+
+/// A record the decoder believes.
+fn record() -> impl Strategy<Value = Vec<u8>> {
+    (1_u32..6, vec(any::<u8>(), size_of::<PathRecord>())).prop_map(|(kind, bytes)| {
+        let mut path = PathRecord::read_from_bytes(&bytes).unwrap();
+        path.record.kind = kind;
+        path.record.op %= 0x1_0000;
+        path.record.dev %= 4;
+        path.record.errno %= 200;
+        path.path_len %= 256;
+        match kind {
+            3 | 4 => path.as_bytes().to_vec(),
+            _ => path.record.as_bytes().to_vec(),
+        }
+    })
+}
+
+fn is_bounded(snapshot: &Snapshot) -> bool {
+    snapshot.superblocks.iter().all(|superblock| {
+        let servers = superblock
+            .fuse
+            .as_ref()
+            .map_or(0, |fuse| fuse.servers.len());
+        servers <= 16
+            && superblock.failures.len() <= 16
+            && superblock.requests.len() <= 32
+            && superblock.blocked_tasks.len() <= 32
+    })
+}
+
+proptest! {
+    #[test]
+    fn believable_input_is_decoded_and_what_it_leaves_is_bounded(
+        scans in vec((0_u64..2_000, vec(row(), 0..60), any::<bool>(), any::<bool>()), 1..20),
+        records in vec(record(), 0..60),
+    ) {
+        let mut observer = Observer::new(&Config::default(), INFO).unwrap();
+        let table = b"1 1 0:1 / /a rw - fuse.a a rw\n2 1 0:2 / /b rw - fuse.b b rw\n\
+            3 1 0:3 / /c rw - nfs4 c rw\n".to_vec();
+        let at = |ms: u64| Now { mono: Mono(ms * 1_000_000), wall: Wall(ms * 1_000_000) };
+        let read_at = at(0).mono;
+        observer.step(at(0), Input::Mountinfo { mnt_ns: 1, is_own: true, read_at, bytes: table });
+        for bytes in records {
+            prop_assert!(decode::event(&bytes).is_some());
+            observer.step(at(0), Input::Record(bytes));
+        }
+        let mut ms = 0;
+        for (pause, rows, is_complete, is_full) in scans {
+            let begun = at(ms).mono;
+            ms += pause;
+            let (read, bad) = decode::rows(&rows.concat());
+            prop_assert_eq!((read.len(), bad), (rows.len(), 0));
+            let scan = Scan { bytes: rows.concat(), is_complete, begun };
+            observer.step(at(ms), Input::Holders(scan.clone()));
+            observer.step(at(ms), Input::Tasks { scan, is_full });
+            observer.step(at(ms), Input::Tick);
+            prop_assert!(is_bounded(&observer.snapshot()));
         }
     }
 }

@@ -85,3 +85,30 @@ fn six_hundred_idle_connections_take_turns_and_each_gets_one() {
     let all: BTreeSet<Dev> = looked_at.into_iter().flatten().collect();
     assert_eq!(all, (1..=MOUNTS).map(Dev).collect());
 }
+
+#[test]
+fn the_first_mount_of_a_type_asks_for_its_wait_functions_and_the_second_does_not() {
+    let info = SelfInfo {
+        is_initial_pid_namespace: true,
+        is_single_look: false,
+    };
+    let mut observer = Observer::new(&Config::default(), info).unwrap();
+    let mut bytes = Vec::new();
+    let mut asks = |second: u64, fstype: &str| {
+        bytes.extend(format!("{second} 1 0:{second} / /mnt/{second} rw - {fstype} x rw\n").bytes());
+        let table = Input::Mountinfo {
+            mnt_ns: 1,
+            is_own: true,
+            read_at: at(second).mono,
+            bytes: bytes.clone(),
+        };
+        let effects = observer.step(at(second), table);
+        effects.contains(&Effect::FindWaitFunctions)
+    };
+    let types = ["nfs4", "nfs4", "ext4", "9p", "fuse.sshfs", "fuse.bindfs"];
+    let asked: Vec<bool> = (2..)
+        .zip(types)
+        .map(|(at, fstype)| asks(at, fstype))
+        .collect();
+    assert_eq!(asked, [true, false, false, true, true, false]);
+}

@@ -294,7 +294,8 @@ impl World {
             Effect::TickNow => self.feed(Input::Tick),
             Effect::WatchSuperblocks(_)
             | Effect::WatchMountPoints(_)
-            | Effect::NameAddresses(_) => {}
+            | Effect::NameAddresses(_)
+            | Effect::FindWaitFunctions => {}
         }
     }
 
