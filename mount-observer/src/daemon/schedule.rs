@@ -11,7 +11,7 @@ pub struct Schedule {
     every: Duration,
     /// Pause after a look in multiples of what it cost: 100 makes 1 % of the time.
     share: u32,
-    /// Pause between looks on request, whatever they cost.
+    /// Shortest pause between urgent looks; costly ones rest for their share, up to a bound.
     urgent_every: Duration,
     last: Option<Mono>,
     cost: Duration,
@@ -21,6 +21,9 @@ pub struct Schedule {
 
 /// A request waits this long for others to join it: mounts come in groups.
 const DEBOUNCE: Duration = Duration::from_millis(50);
+
+/// An urgent look waits no longer than this, whatever the last one cost.
+const URGENT_PAUSE_MAX: Duration = Duration::from_secs(15);
 
 impl Schedule {
     /// Due at once, then every `every`, at a cost of at most one `share`-th of the time; on urgent
@@ -42,7 +45,8 @@ impl Schedule {
         self.wanted_since.get_or_insert(now);
     }
 
-    /// Asks for a look now, whatever it costs.
+    /// Asks for a look now. A wait that lasts asks again and again: a host with many files must not
+    /// be searched every second for as long.
     pub fn want_urgently(&mut self) {
         self.urgent = true;
     }
@@ -53,10 +57,12 @@ impl Schedule {
             return true;
         };
         let rested = now.since(last);
-        if self.urgent && rested >= self.urgent_every {
+        let share = self.cost.saturating_mul(self.share);
+        let urgent_pause = share.min(URGENT_PAUSE_MAX).max(self.urgent_every);
+        if self.urgent && rested >= urgent_pause {
             return true;
         }
-        if rested < self.cost.saturating_mul(self.share) {
+        if rested < share {
             return false;
         }
         let is_wanted = self
@@ -118,12 +124,21 @@ mod tests {
     }
 
     #[test]
-    fn an_urgent_request_ignores_cost_but_not_its_pause() {
+    fn an_urgent_request_waits_for_its_share_but_not_for_long() {
         let mut schedule = schedule();
         schedule.want_urgently();
-        assert!(!schedule.is_due(at(1_000)));
-        assert!(schedule.is_due(at(1_020)));
-        schedule.begin(at(1_020));
-        assert!(!schedule.is_due(at(30_000)));
+        assert!(!schedule.is_due(at(2_000)), "20 ms cost 2 s of rest");
+        assert!(schedule.is_due(at(2_020)));
+        schedule.begin(at(2_020));
+        schedule.end(at(3_020), Duration::from_secs(1));
+        assert!(!schedule.is_due(at(30_000)), "not wanted");
+        schedule.want_urgently();
+        assert!(!schedule.is_due(at(18_019)));
+        assert!(schedule.is_due(at(18_020)));
+        schedule.begin(at(18_020));
+        schedule.end(at(18_020), Duration::from_millis(1));
+        schedule.want_urgently();
+        assert!(!schedule.is_due(at(19_019)), "a second at least");
+        assert!(schedule.is_due(at(19_020)));
     }
 }
