@@ -48,6 +48,12 @@ pub struct Engine {
     is_tick_wanted: bool,
     is_snapshot_new: bool,
     wanted: Wanted,
+    /// Readings of maps that failed.
+    reads_failed: u64,
+    /// Changes of what the programs match against that failed.
+    watches_failed: u64,
+    /// The kernel side's counters as last read.
+    counters: Vec<(&'static str, u64)>,
 }
 
 impl Engine {
@@ -67,6 +73,9 @@ impl Engine {
             is_tick_wanted: false,
             is_snapshot_new: false,
             wanted: Wanted::default(),
+            reads_failed: 0,
+            watches_failed: 0,
+            counters: Vec::new(),
         }
     }
 
@@ -79,17 +88,19 @@ impl Engine {
     /// Reads the counters, the requests in flight and the losses, then decides.
     pub fn tick(&mut self) {
         let (totals, in_flight) = (self.maps.totals(), self.maps.in_flight());
-        let inputs = [
-            totals.map(Input::Totals),
-            in_flight.map(Input::InFlight),
-            self.health().map(Input::Health),
-        ];
+        let inputs = [totals.map(Input::Totals), in_flight.map(Input::InFlight)];
         for input in inputs {
             match input {
                 Ok(input) => self.pending.push_back(input),
-                Err(error) => failed("read a map", &error),
+                Err(error) => lost(&mut self.reads_failed, "read a map", &error),
             }
         }
+        match self.maps.counters() {
+            Ok(counters) => self.counters = counters,
+            Err(error) => lost(&mut self.reads_failed, "read the counters", &error),
+        }
+        // Last, so that what was not read now is known to be old when it is decided upon.
+        self.pending.push_back(Input::Health(self.health()));
         self.pending.push_back(Input::Tick);
         self.is_snapshot_new = true;
         self.settle();
@@ -137,10 +148,8 @@ impl Engine {
     /// Goes on with other thresholds and another scope.
     pub fn reconfigure(&mut self, config: &Config) -> Result<(), ScopeError> {
         let effects = self.observer.reconfigure(config)?;
-        note(
-            "set the slow threshold",
-            self.maps.set_slow_ns(slow_ns(config)),
-        );
+        let result = self.maps.set_slow_ns(slow_ns(config));
+        self.note("set the slow threshold", result);
         for effect in effects {
             self.carry_out(effect);
         }
@@ -153,7 +162,7 @@ impl Engine {
             while let Some(input) = self.pending.pop_front() {
                 if let Input::WaitFunctions(functions) = &input {
                     let set = self.maps.set_wait_functions(functions);
-                    note("set the wait functions", set);
+                    self.note("set the wait functions", set);
                 }
                 for effect in self.observer.step(clock::now(), input) {
                     self.carry_out(effect);
@@ -190,16 +199,16 @@ impl Engine {
                 self.maps.forget_requests(&requests);
             }
             Effect::WatchServers(processes) => {
-                note("watch a server", self.maps.watch_servers(&processes));
+                let result = self.maps.watch_servers(&processes);
+                self.note("watch a server", result);
             }
             Effect::WatchSuperblocks(devs) => {
-                note("watch a superblock", self.maps.watch_superblocks(&devs));
+                let result = self.maps.watch_superblocks(&devs);
+                self.note("watch a superblock", result);
             }
             Effect::WatchMountPoints(mount_points) => {
-                note(
-                    "watch a mount point",
-                    self.maps.watch_mount_points(&mount_points),
-                );
+                let result = self.maps.watch_mount_points(&mount_points);
+                self.note("watch a mount point", result);
             }
         }
     }
@@ -214,12 +223,22 @@ impl Engine {
         }
     }
 
-    fn health(&self) -> Result<KernelHealth, MapsError> {
-        Ok(KernelHealth {
-            counters: self.maps.counters()?,
+    fn health(&self) -> KernelHealth {
+        let own = [
+            ("lost_map_reads", self.reads_failed),
+            ("lost_watches", self.watches_failed),
+        ];
+        KernelHealth {
+            counters: self.counters.iter().copied().chain(own).collect(),
             maps: self.maps.fill_levels(),
             probes: self.probes.clone(),
-        })
+        }
+    }
+
+    fn note(&mut self, what: &'static str, result: Result<(), MapsError>) {
+        if let Err(error) = result {
+            lost(&mut self.watches_failed, what, &error);
+        }
     }
 }
 
@@ -228,9 +247,11 @@ pub fn slow_ns(config: &Config) -> u64 {
     u64::try_from(config.detect.slow_p99.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn note(what: &'static str, result: Result<(), MapsError>) {
-    if let Err(error) = result {
-        failed(what, &error);
+/// Counts a failure that hides something. One that repeats is logged ever more rarely.
+fn lost(count: &mut u64, what: &'static str, error: &MapsError) {
+    *count += 1;
+    if count.is_power_of_two() {
+        failed(what, error);
     }
 }
 
