@@ -1,4 +1,4 @@
-//! The only place that reads a clock.
+//! The clocks. The only other place that reads one is `tick`, which compares it with jiffies.
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
