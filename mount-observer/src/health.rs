@@ -56,6 +56,8 @@ pub struct Health {
     pub events: BTreeMap<&'static str, u64>,
     /// Inputs refused, by reason.
     pub refused: BTreeMap<&'static str, u64>,
+    /// What is out of sight now, and how much of it.
+    unseen: BTreeMap<&'static str, u64>,
     has_scanned_holders: bool,
     failed_holder_scans: u32,
     failed_task_scans: u32,
@@ -87,6 +89,15 @@ impl Health {
     /// Counts what could not be read or kept.
     pub fn refuse(&mut self, reason: &'static str, count: u64) {
         *self.refused.entry(reason).or_default() += count;
+    }
+
+    /// Notes how much of something is out of sight; 0 for nothing.
+    pub fn unseen(&mut self, what: &'static str, count: u64) {
+        if count == 0 {
+            self.unseen.remove(what);
+        } else {
+            self.unseen.insert(what, count);
+        }
     }
 
     /// A scan over the holders ended.
@@ -168,6 +179,11 @@ impl Health {
                 .iter()
                 .map(|loss| format!("lost lately: {loss}")),
         );
+        words.extend(
+            self.unseen
+                .iter()
+                .map(|(what, count)| format!("out of sight: {count} {what}")),
+        );
         if sight.scans == Scans::Failing {
             words.push("scans end early".to_owned());
         }
@@ -243,4 +259,19 @@ fn is_hiding(name: &str) -> bool {
 
 fn is_drop(name: &str) -> bool {
     DROPS.iter().any(|counter| counter.name() == name) || name.starts_with(SHELL_LOSS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_out_of_sight_is_told_until_it_is_seen() {
+        let mut health = Health::default();
+        let words = |health: &Health| health.degraded(&health.sight(Mono(0), true));
+        health.unseen("namespaces", 3);
+        assert_eq!(words(&health), ["out of sight: 3 namespaces"]);
+        health.unseen("namespaces", 0);
+        assert_eq!(words(&health), [""; 0]);
+    }
 }

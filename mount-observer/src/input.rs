@@ -51,6 +51,13 @@ pub enum Input {
     Links(Links),
     /// Counters of what was lost since attach, by name, and the fill of each map.
     Health(KernelHealth),
+    /// How much of something is out of sight now, in words; 0 when all of it is seen again.
+    Unseen {
+        /// Of what, and what would help.
+        what: &'static str,
+        /// How many.
+        count: u64,
+    },
     /// Decide now: detect, move alerts, make a new snapshot.
     Tick,
 }

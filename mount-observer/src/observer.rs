@@ -134,6 +134,7 @@ impl Observer {
             Input::Names(names) => self.waiters.set_names(names),
             Input::Links(links) => self.on_links(&links),
             Input::Health(health) => self.health.update(self.now.mono, health),
+            Input::Unseen { what, count } => self.health.unseen(what, count),
             Input::Tick => self.on_tick(),
         }
         std::mem::take(&mut self.effects)

@@ -42,7 +42,7 @@ pub enum Outcome {
 enum Done {
     Scans(Scanner, Vec<(Look, Duration, Result<Scan, ScanError>)>),
     Namespaces(Namespaces, Duration, std::io::Result<Vec<Input>>),
-    Waiting(Duration, Option<Input>),
+    Waiting(Duration, Vec<Input>),
     Tables(Vec<Input>),
     Names(Vec<Input>),
     WaitFunctions(std::io::Result<Vec<WaitFunction>>),
@@ -299,10 +299,10 @@ impl Jobs {
                     Vec::new()
                 })
             }
-            Done::Waiting(cost, input) => {
+            Done::Waiting(cost, inputs) => {
                 self.schedules.waiting.end(now, cost);
                 self.is_waiting_away = false;
-                input.into_iter().collect()
+                inputs
             }
             Done::Tables(inputs) => {
                 self.are_tables_away = false;
@@ -376,14 +376,18 @@ fn scan_namespaces(mut namespaces: Namespaces) -> Done {
 
 fn read_waiting(fusectl: &Fusectl) -> Done {
     let (cost, waiting) = timed(|| fusectl.waiting());
-    let input = match waiting {
-        Ok(waiting) => Some(Input::Waiting(waiting)),
+    let unseen = |count| Input::Unseen {
+        what: "fusectl that cannot be read: needs CAP_DAC_READ_SEARCH",
+        count,
+    };
+    let inputs = match waiting {
+        Ok(waiting) => vec![Input::Waiting(waiting), unseen(0)],
         Err(error) => {
             tracing::debug!(%error, "cannot read fusectl");
-            None
+            vec![unseen(1)]
         }
     };
-    Done::Waiting(cost, input)
+    Done::Waiting(cost, inputs)
 }
 
 /// The processor time it took: on a busy host a look takes longer, but costs no more.

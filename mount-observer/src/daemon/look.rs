@@ -40,10 +40,8 @@ pub fn look(config: &Config) -> Result<Arc<Snapshot>, RunError> {
     };
     let observer = Observer::new(config, info)?;
     let mut engine = Engine::new(observer, kernel.maps, kernel.checker, kernel.probes);
-    engine.feed([
-        Input::WaitFunctions(kernel.wait_functions),
-        namespaces::own_table(own_namespace, own_table),
-    ]);
+    engine.feed(symbols::inputs(kernel.wait_functions));
+    engine.feed([namespaces::own_table(own_namespace, own_table)]);
     let mut jobs = Jobs::new(
         kernel.scanner,
         Namespaces::new(own_namespace),

@@ -13,15 +13,21 @@ use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlink, readlinkat};
 use super::mountinfo::{self, Table};
 use crate::input::Input;
 
-/// Namespaces followed at a time; the rest are left out, and the count is logged.
-const NAMESPACES_MAX: usize = 4_096;
+/// Namespaces followed at a time besides the own; the observer keeps no more, and is told how many
+/// processes live in the others.
+const NAMESPACES_MAX: usize = crate::mounts::NAMESPACES_MAX - 1;
+/// Told of processes beyond the bound.
+const LEFT_OUT: &str = "processes in mount namespaces beyond the bound";
+/// Told of processes whose namespace we may not ask for.
+const DENIED: &str = "processes whose mount namespace may not be read: needs CAP_SYS_PTRACE";
 
 /// What is known of the mount namespaces.
 #[derive(Debug)]
 pub struct Namespaces {
     own: u32,
     known: BTreeMap<u32, Known>,
-    left_out: usize,
+    left_out: u64,
+    denied: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +45,7 @@ impl Namespaces {
             own,
             known: BTreeMap::new(),
             left_out: 0,
+            denied: 0,
         }
     }
 
@@ -54,7 +61,14 @@ impl Namespaces {
                 known.pid = representative(pids);
             }
         }
-        let mut inputs = Vec::new();
+        // First those that exist: what has gone makes room for what is new.
+        let all = found.keys().copied().chain([self.own]).collect();
+        let unseen = |what, count| Input::Unseen { what, count };
+        let mut inputs = vec![
+            Input::Namespaces(all),
+            unseen(LEFT_OUT, self.left_out),
+            unseen(DENIED, self.denied),
+        ];
         for (&namespace, known) in &mut self.known {
             let Some(read) = read(namespace, known.pid) else {
                 // The process is gone or moved on; another one is chosen at the next scan.
@@ -67,8 +81,6 @@ impl Namespaces {
                 inputs.push(table(namespace, read));
             }
         }
-        let all = self.known.keys().copied().chain([self.own]).collect();
-        inputs.push(Input::Namespaces(all));
         Ok(inputs)
     }
 
@@ -80,7 +92,7 @@ impl Namespaces {
             .collect()
     }
 
-    /// Up to three processes of each namespace other than the own, lowest first.
+    /// The processes of each namespace other than the own, in the order of `/proc`.
     fn find(&mut self) -> io::Result<BTreeMap<u32, Vec<u32>>> {
         let proc = openat(
             CWD,
@@ -89,7 +101,7 @@ impl Namespaces {
             Mode::empty(),
         )?;
         let mut found: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        let mut left_out = 0;
+        (self.left_out, self.denied) = (0, 0);
         let mut link = Vec::new();
         for entry in Dir::read_from(&proc)? {
             let entry = entry?;
@@ -101,24 +113,21 @@ impl Namespaces {
             else {
                 continue;
             };
-            let namespace = namespace_of(&proc, pid, &mut link);
-            let Some(namespace) = namespace.filter(|&namespace| namespace != self.own) else {
-                continue;
+            let namespace = match namespace_of(&proc, pid, &mut link) {
+                Ok(Some(namespace)) if namespace != self.own => namespace,
+                Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
+                    self.denied += 1;
+                    continue;
+                }
+                // The own, or a process that has gone.
+                Ok(_) | Err(_) => continue,
             };
             let room = found.len() < NAMESPACES_MAX;
             match found.get_mut(&namespace) {
                 Some(pids) => pids.push(pid),
                 None if room => drop(found.insert(namespace, vec![pid])),
-                None => left_out += 1,
+                None => self.left_out += 1,
             }
-        }
-        if left_out != self.left_out {
-            self.left_out = left_out;
-            tracing::warn!(
-                left_out,
-                max = NAMESPACES_MAX,
-                "too many mount namespaces: processes left out"
-            );
         }
         Ok(found)
     }
@@ -180,12 +189,12 @@ fn read(namespace: u32, pid: u32) -> Option<Table> {
     (is_still_there && !table.bytes.is_empty()).then_some(table)
 }
 
-fn namespace_of(proc: &OwnedFd, pid: u32, link: &mut Vec<u8>) -> Option<u32> {
+fn namespace_of(proc: &OwnedFd, pid: u32, link: &mut Vec<u8>) -> rustix::io::Result<Option<u32>> {
     let path = format!("{pid}/ns/mnt");
-    let found = readlinkat(proc, path, std::mem::take(link)).ok()?;
+    let found = readlinkat(proc, path, std::mem::take(link))?;
     let namespace = mountinfo::parse_namespace(found.as_bytes());
     *link = found.into_bytes();
-    namespace
+    Ok(namespace)
 }
 
 fn hash(bytes: &[u8]) -> u64 {
@@ -213,7 +222,10 @@ mod tests {
                 })
                 .collect()
         };
-        assert!(tables(namespaces.scan().unwrap()).contains(&here));
+        let inputs = namespaces.scan().unwrap();
+        // What has gone makes room first.
+        assert!(matches!(inputs.first(), Some(Input::Namespaces(_))));
+        assert!(tables(inputs).contains(&here));
         assert!(namespaces.representatives().contains_key(&here));
         assert_eq!(
             namespaces.known.get(&here).map(|known| known.table == 0),

@@ -27,6 +27,7 @@ use super::{
     namespaces::{self, Namespaces},
     notify::ServiceManager,
     ring::{BATCH_MAX, Ring},
+    symbols,
 };
 use crate::{
     config::{Config, listen_address},
@@ -165,7 +166,7 @@ impl Daemon {
         };
         let observer = Observer::new(config, info)?;
         let mut engine = Engine::new(observer, kernel.maps, kernel.checker, kernel.probes);
-        engine.feed([Input::WaitFunctions(kernel.wait_functions)]);
+        engine.feed(symbols::inputs(kernel.wait_functions));
 
         let (snapshots, seen) = watch::channel(None);
         let (superblocks_max, limit) = watch::channel(config.metrics.max_superblocks);

@@ -5,7 +5,7 @@ use std::{
     io::{self, BufRead, BufReader},
 };
 
-use crate::input::WaitFunction;
+use crate::input::{Input, WaitFunction};
 
 /// Functions that a task enters to wait for a filesystem's answer and for nothing else, except the
 /// last two: buffered reads of any filesystem wait in the first, and the open file tells which; in
@@ -54,6 +54,15 @@ pub fn are_shown() -> bool {
 pub fn wait_functions() -> io::Result<Vec<WaitFunction>> {
     let read = || File::open("/proc/kallsyms").map(BufReader::new);
     resolve(read()?, read()?, WAIT_FUNCTIONS)
+}
+
+/// The wait functions for the observer, and whether there are any.
+pub fn inputs(functions: Vec<WaitFunction>) -> [Input; 2] {
+    let unseen = Input::Unseen {
+        what: "list of kernel symbols: needs CAP_SYSLOG and kernel.kptr_restrict below 2",
+        count: u64::from(functions.is_empty()),
+    };
+    [unseen, Input::WaitFunctions(functions)]
 }
 
 /// Two passes over the same list: starts first, then the nearest symbol after each. The core
