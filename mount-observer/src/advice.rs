@@ -2,7 +2,8 @@
 
 use crate::{
     alert::State,
-    snapshot::{Mount, ServerStatus},
+    snapshot::{self, Mount, ServerStatus},
+    text::shell_quoted,
     watched::{Service, Watched},
 };
 
@@ -16,10 +17,10 @@ pub fn of(kind: State, superblock: &Watched) -> String {
                 .to_owned()
         }
         (State::Hung | State::Stuck, Service::Kernel) => {
-            let point = mount_point(superblock);
+            let (hide, place) = (command("umount -l", superblock), place(superblock));
             format!(
-                "Look at the server and the network in between. `umount -l {point}` hides the mount \
-                 but does not free the processes that wait; SIGKILL frees those in a killable wait."
+                "Look at the server and the network in between. {hide} hides the mount{place} but \
+                 does not free the processes that wait; SIGKILL frees those in a killable wait."
             )
         }
         (State::Erroring, _) => {
@@ -32,11 +33,14 @@ pub fn of(kind: State, superblock: &Watched) -> String {
 }
 
 fn dead(superblock: &Watched) -> String {
-    let point = mount_point(superblock);
-    format!(
-        "The mount cannot recover: unmount it (`umount {point}`, or `umount -l {point}` while \
-         something has it open) and mount it again. What was not written back is lost."
-    )
+    let (unmount, place) = (command("umount", superblock), place(superblock));
+    let how = if place.is_empty() {
+        let detach = command("umount -l", superblock);
+        format!(" ({unmount}, or {detach} while something has it open) and mount it again.")
+    } else {
+        format!("{place}: {unmount} (`-l` while something has it open). Mount it again there.")
+    };
+    format!("The mount cannot recover: unmount it{how} What was not written back is lost.")
 }
 
 fn stalled(superblock: &Watched) -> String {
@@ -62,6 +66,30 @@ fn stalled(superblock: &Watched) -> String {
     )
 }
 
+/// Where a command has to run that is not for the observer's own namespace.
+fn place(superblock: &Watched) -> String {
+    match snapshot::namespace_elsewhere(&superblock.mounted.mounts) {
+        Some(namespace) => {
+            format!(" in mount namespace {namespace} (`umount` here would hit another mount)")
+        }
+        None => String::new(),
+    }
+}
+
+/// A command on the mount point. Where the superblock is mounted in other namespaces only, the
+/// same path leads to another mount here, which may be a healthy one.
+fn command(command: &str, superblock: &Watched) -> String {
+    let point = mount_point(superblock);
+    match snapshot::namespace_elsewhere(&superblock.mounted.mounts) {
+        // No process of the namespace is known at this place.
+        Some(namespace) => format!(
+            "`nsenter --mount=/proc/PID/ns/mnt {command} {point}`, with a PID that \
+             `lsns {namespace}` lists"
+        ),
+        None => format!("`{command} {point}`"),
+    }
+}
+
 /// The mount point of the label, as one word of a shell.
 fn mount_point(superblock: &Watched) -> String {
     let mounted = &superblock.mounted;
@@ -70,28 +98,44 @@ fn mount_point(superblock: &Watched) -> String {
     shell_quoted(escaped.map_or(&mounted.mountpoint, |mount| &mount.mount_point_escaped))
 }
 
-/// A path, escaped as `text::escaped` does, as one word of a shell. Bytes that cannot stand in a
-/// line need `$'...'`, which bash, zsh and ksh know.
-fn shell_quoted(escaped: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
-    if !escaped.is_empty() && escaped.chars().all(is_plain) {
-        escaped.to_owned()
-    } else if escaped.contains('\\') {
-        format!("$'{}'", escaped.replace('\'', r"\'"))
-    } else {
-        format!("'{}'", escaped.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{mounts::Mounts, scope::Scope, superblock::SuperblockId, time::Mono};
+
+    fn dead_in(mnt_ns: u32, is_own: bool) -> String {
+        let table = b"30 1 0:52 / /mnt/a\\040b rw - fuse.sshfs box:/srv rw\n";
+        let scope = Scope::new(&crate::config::Scope::default()).unwrap();
+        let mut mounts = Mounts::default();
+        mounts.update(mnt_ns, is_own, Mono(0), table);
+        let mounted = mounts.superblocks(&scope).0.pop().unwrap();
+        let id = SuperblockId {
+            dev: mounted.dev,
+            epoch: 0,
+        };
+        of(State::Dead, &Watched::new(id, mounted, Mono(0)))
+    }
 
     #[test]
-    fn a_path_with_a_quote_and_a_space_stays_one_word() {
-        assert_eq!(shell_quoted("/mnt/a"), "/mnt/a");
-        assert_eq!(shell_quoted("/mnt/it's a"), r"'/mnt/it'\''s a'");
-        assert_eq!(shell_quoted("/mnt/$(x)"), "'/mnt/$(x)'");
-        assert_eq!(shell_quoted(r"/mnt/x\x0a'\xff"), r"$'/mnt/x\x0a\'\xff'");
+    fn what_is_mounted_here_is_unmounted_here() {
+        let advice = dead_in(1, true);
+        assert!(
+            advice.contains("unmount it (`umount '/mnt/a b'`, or"),
+            "{advice}"
+        );
+    }
+
+    #[test]
+    fn what_is_mounted_elsewhere_is_never_unmounted_here() {
+        let advice = dead_in(4_026_532_001, false);
+        assert!(
+            advice.contains(
+                "unmount it in mount namespace 4026532001 (`umount` here would hit another mount): \
+                 `nsenter --mount=/proc/PID/ns/mnt umount '/mnt/a b'`, with a PID that \
+                 `lsns 4026532001` lists"
+            ),
+            "{advice}"
+        );
+        assert!(!advice.contains("`umount '"), "{advice}");
     }
 }

@@ -110,6 +110,12 @@ pub struct Transition {
     pub device: String,
     /// The shortest mount point in the observer's namespace, else in another, lossily as text.
     pub mountpoint: String,
+    /// The namespace of `mountpoint` where that is not the observer's own.
+    #[serde(skip)]
+    pub namespace: Option<u32>,
+    /// The state whose alert took over, where one did.
+    #[serde(skip)]
+    pub successor: Option<State>,
     /// When the condition began: first evidence, not first alert.
     #[serde(skip)]
     pub since: Mono,

@@ -28,7 +28,7 @@ use crate::{
     paths::PendingPaths,
     requests::{Forget, Requests},
     scope::{Scope, ScopeError},
-    snapshot::{ObserverHealth, Snapshot},
+    snapshot::{ObserverHealth, Snapshot, namespace_elsewhere},
     superblock::Dev,
     time::{Mono, Now, nanos},
     totals::Totals,
@@ -186,6 +186,12 @@ impl Observer {
 /// One change of one superblock's alert, as it is told.
 fn transition(now: &Now, superblock: &Watched, step: Step) -> Transition {
     let condition = step.condition;
+    let successor = match step.change {
+        Change::Resolved {
+            why: Resolution::Superseded,
+        } => superblock.alerts.firing().map(|next| next.kind),
+        Change::Resolved { .. } | Change::Firing => None,
+    };
     Transition {
         change: step.change,
         kind: condition.kind,
@@ -194,6 +200,8 @@ fn transition(now: &Now, superblock: &Watched, step: Step) -> Transition {
         fstype: superblock.mounted.fstype.clone(),
         device: superblock.mounted.device.clone(),
         mountpoint: superblock.mounted.mountpoint.clone(),
+        namespace: namespace_elsewhere(&superblock.mounted.mounts),
+        successor,
         since: condition.since,
         since_unix_ns: now.wall_of(condition.since),
         age_ns: nanos(now.mono.since(condition.since)),

@@ -104,6 +104,14 @@ pub struct Mount {
     pub options: String,
 }
 
+/// A namespace of these mounts, where none of them is in the observer's own.
+pub fn namespace_elsewhere(mounts: &[Mount]) -> Option<u32> {
+    if mounts.iter().any(|mount| mount.is_own_namespace) {
+        return None;
+    }
+    mounts.first().map(|mount| mount.mount_namespace)
+}
+
 /// One request in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Request {

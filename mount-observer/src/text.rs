@@ -43,6 +43,19 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
     }
 }
 
+/// A path, escaped as [`escaped`] does, as one word of a shell. Bytes that cannot stand in a line
+/// need `$'...'`, which bash, zsh and ksh know.
+pub fn shell_quoted(escaped: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
+    if !escaped.is_empty() && escaped.chars().all(is_plain) {
+        escaped.to_owned()
+    } else if escaped.contains('\\') {
+        format!("$'{}'", escaped.replace('\'', r"\'"))
+    } else {
+        format!("'{}'", escaped.replace('\'', r"'\''"))
+    }
+}
+
 /// A duration as people say it: `340 ms`, `6.2 s`, `4 min 10 s`, `3 h 5 min`.
 pub fn age(age: Duration) -> String {
     let seconds = age.as_secs();
@@ -79,6 +92,14 @@ mod tests {
         );
         assert_eq!(escaped(b"/mnt/\xff\\x41"), "/mnt/\\xff\\\\x41");
         assert_eq!(escaped("\u{9b}".as_bytes()), "\\xc2\\x9b");
+    }
+
+    #[test]
+    fn a_path_with_a_quote_and_a_space_stays_one_word() {
+        assert_eq!(shell_quoted("/mnt/a"), "/mnt/a");
+        assert_eq!(shell_quoted("/mnt/it's a"), r"'/mnt/it'\''s a'");
+        assert_eq!(shell_quoted("/mnt/$(x)"), "'/mnt/$(x)'");
+        assert_eq!(shell_quoted(r"/mnt/x\x0a'\xff"), r"$'/mnt/x\x0a\'\xff'");
     }
 
     #[test]

@@ -3,11 +3,14 @@
 use super::{duration::Age, escape::Escaped};
 use crate::{
     alert::{Change, Resolution, Severity, State, Transition, Victim},
-    text::append,
+    text::{self, append, shell_quoted},
 };
 
 /// Victims named in a line; the rest are counted.
 const VICTIMS_IN_LINE: usize = 5;
+
+/// Younger conditions are as good as new, ns.
+const AGE_SAID_MIN_NS: u64 = 1_000_000_000;
 
 /// Everything needed to act, in one line without control characters.
 pub fn alert_line(transition: &Transition) -> String {
@@ -15,28 +18,42 @@ pub fn alert_line(transition: &Transition) -> String {
     append(
         &mut line,
         format_args!(
-            " {} ({} {}, from {}): {}",
-            Escaped(&transition.mountpoint),
+            " {} ({} {}, from {})",
+            Escaped(&place(transition)),
             transition.superblock,
             Escaped(&transition.fstype),
             Escaped(&transition.device),
-            Escaped(&transition.reason),
         ),
     );
-    append(&mut line, format_args!("; for {}", Age(transition.age_ns)));
-    if transition.change == Change::Firing {
-        let victims = victims(&transition.victims, transition.victims_total);
-        if !victims.is_empty() {
-            append(&mut line, format_args!("; affected: {victims}"));
-        }
-        if !transition.advice.is_empty() {
-            append(
-                &mut line,
-                format_args!("; to do: {}", Escaped(&transition.advice)),
-            );
-        }
+    let (age, reason) = (Age(transition.age_ns), Escaped(&transition.reason));
+    if matches!(transition.change, Change::Resolved { .. }) {
+        append(&mut line, format_args!(" after {age}; was: {reason}"));
+        return line;
+    }
+    append(&mut line, format_args!(": {reason}"));
+    if transition.age_ns >= AGE_SAID_MIN_NS {
+        append(&mut line, format_args!("; for {age}"));
+    }
+    let victims = victims(&transition.victims, transition.victims_total);
+    if !victims.is_empty() {
+        append(&mut line, format_args!("; affected: {victims}"));
+    }
+    if !transition.advice.is_empty() {
+        append(
+            &mut line,
+            format_args!("; to do: {}", Escaped(&transition.advice)),
+        );
     }
     line
+}
+
+/// The mount point as one word of a shell, with its namespace where that is not the observer's.
+fn place(transition: &Transition) -> String {
+    let point = shell_quoted(&text::escaped(transition.mountpoint.as_bytes()));
+    match transition.namespace {
+        Some(namespace) => format!("{point} in mnt:[{namespace}]"),
+        None => point,
+    }
 }
 
 /// What happened, before what it happened to.
@@ -50,7 +67,10 @@ fn headline(transition: &Transition) -> String {
             };
             format!("{severity} {kind}")
         }
-        Change::Resolved { why } => format!("RESOLVED {kind} ({})", resolution(why)),
+        Change::Resolved { why } => match transition.successor {
+            Some(next) => format!("SUPERSEDED {kind} (now {})", next.name()),
+            None => format!("RESOLVED {kind} ({})", resolution(why)),
+        },
     }
 }
 
@@ -132,8 +152,21 @@ mod tests {
             mountpoint: "/mnt/evil\n0 are dead\u{1b}[2J".to_owned(),
             ..firing.clone()
         };
+        let superseded = Transition {
+            change: Change::Resolved {
+                why: Resolution::Superseded,
+            },
+            successor: Some(State::Dead),
+            ..firing.clone()
+        };
+        let new_and_elsewhere = Transition {
+            mountpoint: "/mnt/it's a".to_owned(),
+            namespace: Some(4_026_532_001),
+            age_ns: 999_999_999,
+            ..alone.clone()
+        };
         insta::assert_snapshot!(
-            [firing, resolved, alone]
+            [firing, resolved, alone, superseded, new_and_elsewhere]
                 .map(|transition| alert_line(&transition))
                 .join("\n")
         );

@@ -46,6 +46,8 @@ pub(crate) fn transition() -> Transition {
         fstype: "fuse.bindfs".to_owned(),
         device: "/srv/data".to_owned(),
         mountpoint: "/mnt/a".to_owned(),
+        namespace: None,
+        successor: None,
         since: Mono(0),
         since_unix_ns: TAKEN,
         age_ns: 31_250_000_000,
