@@ -3,7 +3,10 @@
 use std::{io::IsTerminal as _, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use mount_observer::config::{BpfLogLevel, Config, LogFormat, LogLevel, StatxMode};
+use mount_observer::{
+    config::{BpfLogLevel, Config, LogFormat, LogLevel, StatxMode},
+    render::status::Medium,
+};
 
 /// Sees dead, hung and slow mounts from inside the kernel, without ever touching one.
 #[derive(Debug, Parser)]
@@ -179,10 +182,14 @@ impl RunArgs {
     }
 }
 
-/// Whether standard output takes colours (<https://no-color.org>).
-pub(crate) fn is_coloured() -> bool {
+/// What standard output is; colours can be refused (<https://no-color.org>).
+pub(crate) fn medium() -> Medium {
     let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !is_refused && std::io::stdout().is_terminal()
+    let is_terminal = std::io::stdout().is_terminal();
+    Medium {
+        is_terminal,
+        is_coloured: is_terminal && !is_refused,
+    }
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ fn status(args: &StatusArgs) -> anyhow::Result<u8> {
     if args.json {
         show_json(&*snapshot)?;
     } else {
-        show(&render::status::table(&snapshot, cli::is_coloured()))?;
+        show(&render::status::table(&snapshot, cli::medium()))?;
     }
     Ok(0)
 }

@@ -92,6 +92,22 @@ fn a_bad_configuration_names_the_line_and_the_nearest_key() {
     );
 }
 
+#[test]
+fn a_plugin_names_the_problems_of_a_configuration_in_the_order_of_its_lines() {
+    let path = config(
+        "several",
+        "[detect]\nhung_after = \"0s\"\n[web]\nlisten_address = \"x\"\n",
+    );
+    let line = text(&mount_observer(&["status", "--nagios", "--config", &path]).stdout);
+    std::fs::remove_file(&path).expect("the file is removed");
+    let begins = format!("MOUNTS UNKNOWN - {path} is not a valid configuration: line 2: detect.");
+    assert!(line.starts_with(&begins), "{line}");
+    assert!(
+        line.contains("; line 4: web.") && !line.contains("\\n"),
+        "{line}"
+    );
+}
+
 /// 1 would be a warning to whoever runs the plugin.
 #[test]
 fn a_plugin_that_cannot_write_still_answers_with_its_code() {
@@ -103,6 +119,7 @@ fn a_plugin_that_cannot_write_still_answers_with_its_code() {
             "/proc/self/nonexistent.toml",
         ][..],
         &["status", "--nagios", "--nonsense"],
+        &["status", "--nagios", "--json"],
     ] {
         let full = std::fs::File::create("/dev/full").expect("/dev/full");
         let status = Command::new(env!("CARGO_BIN_EXE_mount-observer"))

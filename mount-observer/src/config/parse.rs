@@ -86,9 +86,9 @@ impl Config {
         if complaints.problems.is_empty() {
             Ok(())
         } else {
-            Err(ConfigError {
-                problems: complaints.problems,
-            })
+            let mut problems = complaints.problems;
+            problems.sort_by_key(|problem| problem.line);
+            Err(ConfigError { problems })
         }
     }
 }

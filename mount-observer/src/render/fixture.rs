@@ -256,3 +256,14 @@ pub(crate) fn healthy_snapshot() -> Snapshot {
     snapshot.observer.degraded.clear();
     snapshot
 }
+
+/// Leaves a superblock mounted in another namespace only.
+pub(crate) fn move_elsewhere(superblock: &mut Superblock) {
+    superblock.mounts = (superblock.mounts.iter())
+        .map(|mount| Mount {
+            mount_namespace: 4_026_532_001,
+            is_own_namespace: false,
+            ..mount.clone()
+        })
+        .collect();
+}

@@ -1,7 +1,7 @@
 //! One line and one exit code in the convention of the monitoring plugins
 //! (<https://www.monitoring-plugins.org/doc/guidelines.html>).
 
-use super::escape::escaped;
+use super::{escape::escaped, status::place};
 use crate::{
     alert::{Severity, State},
     snapshot::{Snapshot, Superblock},
@@ -59,7 +59,9 @@ pub fn nagios(snapshot: &Snapshot) -> (Status, String) {
 
 /// The plugin's answer when there is no snapshot.
 pub fn nagios_failure(why: &str) -> (Status, String) {
-    let line = format!("MOUNTS UNKNOWN - {}", text(why));
+    // An error of several lines is a heading and a list.
+    let why = why.trim_end().replace(":\n", ": ").replace('\n', "; ");
+    let line = format!("MOUNTS UNKNOWN - {}", text(&why));
     (Status::Unknown, line)
 }
 
@@ -117,7 +119,9 @@ fn said(snapshot: &Snapshot) -> String {
         .map(|superblock| {
             format!(
                 "{} ({}) {}",
-                superblock.mountpoint, superblock.id, superblock.reason
+                place(superblock),
+                superblock.id,
+                superblock.reason
             )
         })
         .collect();
@@ -185,6 +189,8 @@ mod tests {
         stuck.superblocks[0].reason = "1 READ waits".to_owned();
         let mut none = fixture::healthy_snapshot();
         none.superblocks.clear();
+        let mut elsewhere = stuck.clone();
+        fixture::move_elsewhere(&mut elsewhere.superblocks[0]);
 
         let said: Vec<String> = [
             fixture::snapshot(),
@@ -193,6 +199,7 @@ mod tests {
             blind,
             fixture::healthy_snapshot(),
             none,
+            elsewhere,
         ]
         .iter()
         .map(|snapshot| {
@@ -204,8 +211,11 @@ mod tests {
         .collect();
         insta::assert_snapshot!(said.join("\n"));
         assert_eq!(
-            nagios_failure("cannot\nlook"),
-            (Status::Unknown, "MOUNTS UNKNOWN - cannot\\nlook".to_owned())
+            nagios_failure("not valid:\nline 1: a\nline 2: b\r\n"),
+            (
+                Status::Unknown,
+                "MOUNTS UNKNOWN - not valid: line 1: a; line 2: b".to_owned()
+            )
         );
     }
 }

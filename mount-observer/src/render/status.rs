@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     alert::{Severity, State, Victim},
-    snapshot::{Mount, ServerStatus, Snapshot, Superblock},
+    snapshot::{ServerStatus, Snapshot, Superblock, namespace_elsewhere},
     text::append,
 };
 
@@ -26,9 +26,26 @@ const HEADINGS: [&str; COLUMNS] = [
     "BLOCKED",
 ];
 
-/// The table, worst first, with the reason below whatever is not ok; ends with the verdict.
-pub fn table(snapshot: &Snapshot, is_coloured: bool) -> String {
-    let rows: Vec<[String; COLUMNS]> = snapshot.superblocks.iter().map(cells).collect();
+/// Where the table is shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Medium {
+    /// A screen, whose lines end: long paths are cut.
+    pub is_terminal: bool,
+    /// It takes colours.
+    pub is_coloured: bool,
+}
+
+/// The table, worst first and then by mount point, with the reason below whatever is not ok; ends
+/// with the verdict.
+pub fn table(snapshot: &Snapshot, medium: Medium) -> String {
+    let mut superblocks: Vec<&Superblock> = snapshot.superblocks.iter().collect();
+    superblocks.sort_by_key(|&superblock| {
+        let worst = std::cmp::Reverse(superblock.state);
+        (worst, &superblock.mountpoint, superblock.id)
+    });
+    let rows: Vec<[String; COLUMNS]> = (superblocks.iter())
+        .map(|superblock| cells(superblock, medium))
+        .collect();
     let mut widths = HEADINGS.map(str::len);
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -39,8 +56,8 @@ pub fn table(snapshot: &Snapshot, is_coloured: bool) -> String {
     if !rows.is_empty() {
         out.push_str(&line(&HEADINGS.map(str::to_owned), &widths, None));
     }
-    for (superblock, row) in snapshot.superblocks.iter().zip(&rows) {
-        let colour = is_coloured.then(|| colour(superblock)).flatten();
+    for (superblock, row) in superblocks.iter().zip(&rows) {
+        let colour = medium.is_coloured.then(|| colour(superblock)).flatten();
         out.push_str(&line(row, &widths, colour));
         if superblock.state != State::Ok {
             append(
@@ -52,27 +69,47 @@ pub fn table(snapshot: &Snapshot, is_coloured: bool) -> String {
     for lack in &snapshot.observer.degraded {
         append(&mut out, format_args!("note: {}\n", Escaped(lack)));
     }
+    if rows.is_empty() {
+        out.push_str(&nothing_in_scope(snapshot.superblocks_out_of_scope));
+    }
     out.push_str(&verdict(snapshot));
     out.push('\n');
     out
 }
 
-/// `Checked 42 mounts; 1 is dead`.
+/// Why the table is empty.
+fn nothing_in_scope(out_of_scope: u64) -> String {
+    let others = match out_of_scope {
+        0 => String::new(),
+        1 => " (1 is out of scope: see [scope] in the configuration)".to_owned(),
+        many => format!(" ({many} are out of scope: see [scope] in the configuration)"),
+    };
+    format!("No mount is in scope{others}\n")
+}
+
+/// `Checked 42 mounts; 1 is dead`, and what else is wrong: `Checked 2 mounts; 1 is dead, 1 hung`.
 pub fn verdict(snapshot: &Snapshot) -> String {
     let total = snapshot.superblocks.len();
-    let dead = snapshot
-        .superblocks
-        .iter()
-        .filter(|superblock| superblock.state == State::Dead)
-        .count();
-    format!(
+    let count = |state| {
+        let is_it = |superblock: &&Superblock| superblock.state == state;
+        snapshot.superblocks.iter().filter(is_it).count()
+    };
+    let dead = count(State::Dead);
+    let mut said = format!(
         "Checked {total} {}; {dead} {} dead",
         if total == 1 { "mount" } else { "mounts" },
         if dead == 1 { "is" } else { "are" },
-    )
+    );
+    for state in State::ALL.into_iter().rev() {
+        let count = count(state);
+        if count > 0 && !matches!(state, State::Ok | State::Dead) {
+            append(&mut said, format_args!(", {count} {}", state.name()));
+        }
+    }
+    said
 }
 
-fn cells(superblock: &Superblock) -> [String; COLUMNS] {
+fn cells(superblock: &Superblock, medium: Medium) -> [String; COLUMNS] {
     let none = || "-".to_owned();
     let waiting = superblock
         .fuse
@@ -83,7 +120,11 @@ fn cells(superblock: &Superblock) -> [String; COLUMNS] {
         });
     [
         superblock.state.name().to_owned(),
-        cut(&place(superblock)),
+        if medium.is_terminal {
+            within(superblock, cut(&superblock.mountpoint))
+        } else {
+            escaped(&place(superblock))
+        },
         cut(&superblock.fstype),
         server(superblock).unwrap_or_else(none),
         waiting.to_string(),
@@ -95,14 +136,14 @@ fn cells(superblock: &Superblock) -> [String; COLUMNS] {
 }
 
 /// The mount point, with its namespace where that is not the observer's.
-fn place(superblock: &Superblock) -> String {
-    let mountpoint = &superblock.mountpoint;
-    let is_own = |mount: &Mount| mount.is_own_namespace;
-    match superblock.mounts.first() {
-        Some(mount) if !superblock.mounts.iter().any(is_own) => {
-            format!("{mountpoint} in mnt:[{}]", mount.mount_namespace)
-        }
-        _ => mountpoint.clone(),
+pub fn place(superblock: &Superblock) -> String {
+    within(superblock, superblock.mountpoint.clone())
+}
+
+fn within(superblock: &Superblock, mountpoint: String) -> String {
+    match namespace_elsewhere(&superblock.mounts) {
+        Some(namespace) => format!("{mountpoint} in mnt:[{namespace}]"),
+        None => mountpoint,
     }
 }
 
@@ -202,13 +243,17 @@ mod tests {
 
     #[test]
     fn the_table_shows_the_worst_first_and_says_why() {
-        insta::assert_snapshot!(table(&fixture::snapshot(), false));
+        insta::assert_snapshot!(table(&fixture::snapshot(), Medium::default()));
     }
 
     #[test]
     fn only_states_are_coloured() {
-        let plain = table(&fixture::snapshot(), false);
-        let coloured = table(&fixture::snapshot(), true);
+        let plain = table(&fixture::snapshot(), Medium::default());
+        let medium = Medium {
+            is_terminal: true,
+            is_coloured: true,
+        };
+        let coloured = table(&fixture::snapshot(), medium);
         assert!(!plain.contains('\u{1b}'), "{plain}");
         assert!(coloured.contains("\u{1b}[1;31mdead\u{1b}[0m"), "{coloured}");
     }
@@ -216,13 +261,48 @@ mod tests {
     #[test]
     fn the_verdict_counts_in_english() {
         let mut snapshot = fixture::snapshot();
-        assert_eq!(verdict(&snapshot), "Checked 5 mounts; 1 is dead");
+        assert_eq!(
+            verdict(&snapshot),
+            "Checked 5 mounts; 1 is dead, 1 hung, 1 unknown"
+        );
         snapshot.superblocks.truncate(1);
         assert_eq!(verdict(&snapshot), "Checked 1 mount; 1 is dead");
         snapshot.superblocks.push(snapshot.superblocks[0].clone());
         assert_eq!(verdict(&snapshot), "Checked 2 mounts; 2 are dead");
         snapshot.superblocks.clear();
         assert_eq!(verdict(&snapshot), "Checked 0 mounts; 0 are dead");
+    }
+
+    #[test]
+    fn an_empty_table_says_why() {
+        let mut snapshot = fixture::healthy_snapshot();
+        snapshot.superblocks.clear();
+        snapshot.superblocks_out_of_scope = 21;
+        assert_eq!(
+            table(&snapshot, Medium::default()),
+            "No mount is in scope (21 are out of scope: see [scope] in the configuration)\n\
+             Checked 0 mounts; 0 are dead\n"
+        );
+    }
+
+    #[test]
+    fn only_a_terminal_cuts_a_path_and_nothing_cuts_the_namespace() {
+        let mut snapshot = fixture::healthy_snapshot();
+        let path = format!("/mnt/{}/end", "x".repeat(100));
+        snapshot.superblocks[0].mountpoint.clone_from(&path);
+        fixture::move_elsewhere(&mut snapshot.superblocks[0]);
+        let whole = table(&snapshot, Medium::default());
+        assert!(
+            whole.contains(&format!("{path} in mnt:[4026532001]")),
+            "{whole}"
+        );
+        let medium = Medium {
+            is_terminal: true,
+            is_coloured: false,
+        };
+        let cut = table(&snapshot, medium);
+        assert!(cut.contains("x/end in mnt:[4026532001]"), "{cut}");
+        assert!(!cut.contains(&path), "{cut}");
     }
 
     #[test]
