@@ -36,7 +36,8 @@ Examples:
   mount-observer run --config /etc/mount-observer.toml --log.format json
   mount-observer run --web.listen-address :9967 --probes.statx off
 
-A flag overrides the file. SIGHUP reads the file again; SIGTERM and SIGINT end it.
+The log goes to standard error, or to the journal when systemd started us. A flag overrides the
+file. SIGHUP reads the file again; SIGTERM and SIGINT end it.
 Needs CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and CAP_SYSLOG; root has them.")]
     Run(RunArgs),
     /// One look at every mount, no daemon needed
@@ -46,7 +47,9 @@ Examples:
   mount-observer status --json | jq '.superblocks[] | select(.state != \"ok\")'
   mount-observer status --nagios          for Nagios, Icinga and friends
 
-What a look cannot see is what needs watching: error storms and slowness are `run`'s business.")]
+Exits with 0 whatever it finds, unless --nagios is given. It looks for itself and does not ask a
+running daemon. What a look cannot see is what needs watching: error storms and slowness are `run`'s
+business, and one look cannot tell a lost reply (stuck) from a hang.")]
     Status(StatusArgs),
     /// What this kernel allows, the plan chosen and why, privileges and mounts that are missing
     #[command(

@@ -51,6 +51,20 @@ fn every_command_explains_itself_with_examples() {
 }
 
 #[test]
+fn help_says_what_a_look_is_not_and_where_the_log_goes() {
+    let status = text(&mount_observer(&["status", "--help"]).stdout);
+    for said in [
+        "Exits with 0 whatever it finds, unless --nagios",
+        "does not ask a",
+        "cannot tell a lost reply (stuck) from a hang",
+    ] {
+        assert!(status.contains(said), "{status}");
+    }
+    let run = text(&mount_observer(&["run", "--help"]).stdout);
+    assert!(run.contains("The log goes to standard error"), "{run}");
+}
+
+#[test]
 fn a_bad_command_line_is_told_from_a_failure() {
     for (arguments, code) in [
         (&["run", "--nonsense"][..], 2),

@@ -17,8 +17,9 @@ const CAP_DAC_READ_SEARCH: u32 = 2;
 const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYSLOG: u32 = 34;
 
-const RUN_AS_ROOT: &str =
-    "run as root, or grant it (systemd: AmbientCapabilities=; a binary: setcap)";
+const RUN_AS_ROOT: &str = "run as root, or grant CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and CAP_SYSLOG \
+     (systemd: AmbientCapabilities=; a binary: setcap cap_bpf,cap_perfmon,cap_sys_ptrace,\
+     cap_dac_read_search,cap_syslog+ep FILE)";
 
 /// Looks at everything.
 pub fn check(config: &Config) -> CheckReport {

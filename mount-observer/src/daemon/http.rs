@@ -186,6 +186,7 @@ fn router(shared: Shared) -> Router {
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .route("/api/v1/snapshot", get(snapshot))
+        .fallback(unknown)
         .with_state(shared)
 }
 
@@ -245,6 +246,10 @@ async fn ready(State(shared): State<Shared>) -> Response {
     } else {
         not_yet()
     }
+}
+
+async fn unknown() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "not found: see /\n")
 }
 
 fn not_yet() -> Response {

@@ -79,13 +79,15 @@ impl CheckReport {
             append(&mut out, format_args!("  {name}: {}\n", Escaped(value)));
         }
         append(&mut out, format_args!("\nprivileges and mounts\n"));
-        for need in &self.needs {
+        for (index, need) in self.needs.iter().enumerate() {
             let mark = if need.is_met { "ok     " } else { "MISSING" };
             append(
                 &mut out,
                 format_args!("  {mark}  {:<20} {}\n", need.name, need.purpose),
             );
-            if !need.is_met {
+            let is_repeated = (self.needs.iter().skip(index + 1))
+                .any(|later| !later.is_met && later.remedy == need.remedy);
+            if !need.is_met && !is_repeated {
                 append(
                     &mut out,
                     format_args!("           remedy: {}\n", need.remedy),
@@ -175,6 +177,18 @@ mod tests {
     #[test]
     fn every_lack_comes_with_its_remedy() {
         insta::assert_snapshot!(report().text());
+    }
+
+    #[test]
+    fn a_remedy_of_several_lacks_is_said_once() {
+        let mut report = report();
+        for need in &mut report.needs {
+            need.is_met = false;
+            need.remedy = "run as root";
+        }
+        let text = report.text();
+        assert_eq!(text.matches("MISSING").count(), 3, "{text}");
+        assert_eq!(text.matches("remedy: run as root\n").count(), 1, "{text}");
     }
 
     #[test]

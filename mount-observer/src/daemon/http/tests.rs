@@ -57,6 +57,14 @@ async fn get(address: SocketAddr, path: &str) -> (u16, String) {
 }
 
 #[tokio::test]
+async fn an_unknown_path_leads_to_the_index() {
+    let (_publisher, shared) = publisher();
+    let address = start(shared, 4, Duration::from_secs(10)).await;
+    let answer = get(address, "/nowhere").await;
+    assert_eq!(answer, (404, "not found: see /\n".to_owned()));
+}
+
+#[tokio::test]
 async fn nothing_is_claimed_before_the_first_look() {
     let (_publisher, shared) = publisher();
     let address = start(shared, 4, Duration::from_secs(10)).await;
