@@ -83,6 +83,7 @@ fn demonstrate(sandbox: &Sandbox) {
         log_format: "text",
         ..Options::default()
     };
+    println!("    starting the observer ...");
     let mut narrator = Narrator {
         observer: Observer::start_with(sandbox, &options),
         printed: 0,
