@@ -2,7 +2,7 @@
 //! process, never entered, and never held open (an open table keeps the namespace alive).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     os::fd::OwnedFd,
@@ -20,6 +20,10 @@ const NAMESPACES_MAX: usize = crate::mounts::NAMESPACES_MAX - 1;
 const LEFT_OUT: &str = "processes in mount namespaces beyond the bound";
 /// Told of processes whose namespace we may not ask for.
 const DENIED: &str = "processes whose mount namespace may not be read: needs CAP_SYS_PTRACE";
+
+/// Processes whose table is looked at because their namespace may not be asked for: without the
+/// capability they are many, and a table can be long.
+const REFUSED_MAX: usize = 16;
 
 /// What is known of the mount namespaces.
 #[derive(Debug)]
@@ -101,7 +105,8 @@ impl Namespaces {
             Mode::empty(),
         )?;
         let mut found: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        (self.left_out, self.denied) = (0, 0);
+        self.left_out = 0;
+        let mut refused = Vec::new();
         let mut link = Vec::new();
         for entry in Dir::read_from(&proc)? {
             let entry = entry?;
@@ -116,7 +121,7 @@ impl Namespaces {
             let namespace = match namespace_of(&proc, pid, &mut link) {
                 Ok(Some(namespace)) if namespace != self.own => namespace,
                 Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
-                    self.denied += 1;
+                    refused.push(pid);
                     continue;
                 }
                 // The own, or a process that has gone.
@@ -129,8 +134,41 @@ impl Namespaces {
                 None => self.left_out += 1,
             }
         }
+        self.denied = count(refused.len()) - count(sharing_own_table(&refused));
         Ok(found)
     }
+}
+
+/// How many of the first processes whose namespace may not be asked for live in our own.
+///
+/// A mount table, unlike the link, is open to all (`mounts_open_common`, `fs/proc_namespace.c`,
+/// v6.18), and a mount id belongs to one mount in one namespace only.
+fn sharing_own_table(pids: &[u32]) -> usize {
+    if pids.is_empty() {
+        return 0;
+    }
+    let own = mountinfo::read_own().map(|table| table.bytes);
+    let own = own.unwrap_or_default();
+    let ids: BTreeSet<_> = own
+        .split(|&byte| byte == b'\n')
+        .filter_map(mount_id)
+        .collect();
+    let shares = |pid: &&u32| {
+        let table = mountinfo::read(&format!("/proc/{pid}/mountinfo")).map(|table| table.bytes);
+        table.is_ok_and(|table| mount_id(&table).is_some_and(|id| ids.contains(id)))
+    };
+    pids.iter().take(REFUSED_MAX).filter(shares).count()
+}
+
+/// The first field of a line.
+fn mount_id(line: &[u8]) -> Option<&[u8]> {
+    line.split(|&byte| byte == b' ')
+        .next()
+        .filter(|id| !id.is_empty())
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// Reads the tables of some namespaces now, the own among them.
@@ -231,5 +269,16 @@ mod tests {
             namespaces.known.get(&here).map(|known| known.table == 0),
             Some(false)
         );
+    }
+
+    /// Own processes stand for those that may not be asked.
+    #[test]
+    fn a_process_with_our_mounts_lives_in_our_namespace_and_one_that_is_gone_does_not() {
+        assert_eq!(sharing_own_table(&[std::process::id(), u32::MAX]), 1);
+        assert_eq!(
+            mount_id(b"34 1 254:0 / / rw - ext4 /dev/vda rw"),
+            Some(&b"34"[..])
+        );
+        assert_eq!(mount_id(b""), None);
     }
 }
