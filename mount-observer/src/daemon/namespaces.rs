@@ -19,7 +19,7 @@ const NAMESPACES_MAX: usize = crate::mounts::NAMESPACES_MAX - 1;
 /// Told of processes beyond the bound.
 const LEFT_OUT: &str = "processes in mount namespaces beyond the bound";
 /// Told of processes whose namespace we may not ask for.
-const DENIED: &str = "processes whose mount namespace may not be read: needs CAP_SYS_PTRACE";
+const DENIED: &str = "process(es) whose mount namespace may not be read: needs CAP_SYS_PTRACE";
 
 /// Processes whose table is looked at because their namespace may not be asked for: without the
 /// capability they are many, and a table can be long.
@@ -134,30 +134,40 @@ impl Namespaces {
                 None => self.left_out += 1,
             }
         }
-        self.denied = count(refused.len()) - count(sharing_own_table(&refused));
+        self.denied = count(refused.len()) - count(in_known_namespaces(&refused, &found));
         Ok(found)
     }
 }
 
-/// How many of the first processes whose namespace may not be asked for live in our own.
+/// How many of the first processes whose namespace may not be asked for live in one we see anyway:
+/// our own, or one that another process led to.
 ///
 /// A mount table, unlike the link, is open to all (`mounts_open_common`, `fs/proc_namespace.c`,
 /// v6.18), and a mount id belongs to one mount in one namespace only.
-fn sharing_own_table(pids: &[u32]) -> usize {
-    if pids.is_empty() {
+fn in_known_namespaces(refused: &[u32], found: &BTreeMap<u32, Vec<u32>>) -> usize {
+    if refused.is_empty() {
         return 0;
     }
-    let own = mountinfo::read_own().map(|table| table.bytes);
-    let own = own.unwrap_or_default();
-    let ids: BTreeSet<_> = own
-        .split(|&byte| byte == b'\n')
-        .filter_map(mount_id)
+    let others = found
+        .values()
+        .take(REFUSED_MAX)
+        .filter_map(|pids| pids.first());
+    let tables: Vec<_> = [table_of("self")]
+        .into_iter()
+        .chain(others.map(table_of))
         .collect();
-    let shares = |pid: &&u32| {
-        let table = mountinfo::read(&format!("/proc/{pid}/mountinfo")).map(|table| table.bytes);
-        table.is_ok_and(|table| mount_id(&table).is_some_and(|id| ids.contains(id)))
-    };
-    pids.iter().take(REFUSED_MAX).filter(shares).count()
+    let lines = tables
+        .iter()
+        .flat_map(|table| table.split(|&byte| byte == b'\n'));
+    let ids: BTreeSet<_> = lines.filter_map(mount_id).collect();
+    let is_known = |pid: &&u32| mount_id(&table_of(pid)).is_some_and(|id| ids.contains(id));
+    refused.iter().take(REFUSED_MAX).filter(is_known).count()
+}
+
+/// The mount table of a process; empty when it has gone.
+fn table_of(process: impl std::fmt::Display) -> Vec<u8> {
+    let table = mountinfo::read(&format!("/proc/{process}/mountinfo"));
+    table.map(|table| table.bytes).unwrap_or_default()
 }
 
 /// The first field of a line.
@@ -274,7 +284,8 @@ mod tests {
     /// Own processes stand for those that may not be asked.
     #[test]
     fn a_process_with_our_mounts_lives_in_our_namespace_and_one_that_is_gone_does_not() {
-        assert_eq!(sharing_own_table(&[std::process::id(), u32::MAX]), 1);
+        let own = std::process::id();
+        assert_eq!(in_known_namespaces(&[own, u32::MAX], &BTreeMap::new()), 1);
         assert_eq!(
             mount_id(b"34 1 254:0 / / rw - ext4 /dev/vda rw"),
             Some(&b"34"[..])
