@@ -42,10 +42,11 @@ impl Errno {
         Self::CONNECTION_CLASS.contains(&self)
     }
 
-    /// [`Self::CONNECTION_CLASS`] as a bit set: bit `n & 63` of word `n >> 6`.
-    pub fn connection_class_bits() -> [u64; 3] {
+    /// A list as a bit set: bit `n & 63` of word `n >> 6`, for numbers below 192; the others, which
+    /// no kernel gives, have no bit.
+    pub fn bit_set(list: &[Self]) -> [u64; 3] {
         let mut bits = [0; 3];
-        for errno in Self::CONNECTION_CLASS {
+        for errno in list {
             if let Some(word) = bits.get_mut(usize::from(errno.0 >> 6)) {
                 *word |= 1 << (errno.0 & 63);
             }
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_bit_set_is_the_list() {
-        let bits = Errno::connection_class_bits();
+        let bits = Errno::bit_set(&Errno::CONNECTION_CLASS);
         for number in 0..192 {
             let is_set = bits[usize::from(number >> 6)] >> (number & 63) & 1 != 0;
             assert_eq!(is_set, Errno(number).is_connection_class(), "{number}");

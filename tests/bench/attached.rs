@@ -115,10 +115,7 @@ fn attach_observer(mode: StatxMode, place: &Place) -> Result<Attached> {
     let plan = plan::plan(&facts, Purpose::Watch(mode));
     let options = Options {
         slow_ns: 1_000_000_000,
-        recorded_errno: (0..192)
-            .map(Errno)
-            .filter(|errno| errno.is_connection_class())
-            .collect(),
+        recorded_errno: Errno::CONNECTION_CLASS.to_vec(),
         log: BpfLogLevel::Off,
         ring_bytes: None,
     };

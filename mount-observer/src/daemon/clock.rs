@@ -1,4 +1,4 @@
-//! The clocks. The only other place that reads one is `tick`, which compares it with jiffies.
+//! The clocks: the only place of the daemon that reads one.
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 

@@ -21,7 +21,7 @@ use attach::Programs;
 use super::{
     bpf,
     bpf_log::{self, BpfLog},
-    heap,
+    clock, heap,
     maps::{self, Maps, MapsError, Sizes},
     ring::Ring,
     scan::{ConnectionChecker, Scanner},
@@ -192,7 +192,7 @@ fn load_object(
     options: &Options,
     sizes: Sizes,
 ) -> Result<Ebpf, LoadError> {
-    let recorded = errno_bits(&options.recorded_errno);
+    let recorded = Errno::bit_set(&options.recorded_errno);
     let descriptors = syscalls::descriptor_bits();
     let starts = if plan.statx == StatxMode::Full {
         STARTS_MAX
@@ -214,17 +214,6 @@ fn load_object(
         loader.override_global(name, offset, true);
     }
     loader.load(OBJECT).map_err(LoadError::Object)
-}
-
-/// One bit per errno below 192.
-fn errno_bits(list: &[Errno]) -> [u64; 3] {
-    let mut bits = [0; 3];
-    for errno in list {
-        if let Some(word) = bits.get_mut(usize::from(errno.0 >> 6)) {
-            *word |= 1 << (errno.0 & 63);
-        }
-    }
-    bits
 }
 
 fn set_settings(ebpf: &mut Ebpf, settings: Settings) -> Result<(), LoadError> {
@@ -297,7 +286,7 @@ impl Whoami {
     fn tick_ns(&self) -> Result<u32, LoadError> {
         let low = u64::from(self.ask(1)?);
         let jiffies = u64::from(self.ask(2)?) << 32 | low;
-        Ok(tick::tick_ns(jiffies, tick::monotonic_ns()).unwrap_or(0))
+        Ok(tick::tick_ns(jiffies, clock::now().mono.0).unwrap_or(0))
     }
 }
 
@@ -307,7 +296,7 @@ mod tests {
 
     #[test]
     fn every_errno_has_its_bit_and_unknown_ones_have_none() {
-        let bits = errno_bits(&[
+        let bits = Errno::bit_set(&[
             Errno::EIO,
             Errno::ECONNABORTED,
             Errno::ENOTCONN,

@@ -122,10 +122,7 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
 pub(super) fn options(config: &Config) -> Options {
     Options {
         slow_ns: slow_ns(config),
-        recorded_errno: (0..192)
-            .map(Errno)
-            .filter(|errno| errno.is_connection_class())
-            .collect(),
+        recorded_errno: Errno::CONNECTION_CLASS.to_vec(),
         log: config.log.bpf,
         ring_bytes: Some(config.probes.ring_bytes),
     }

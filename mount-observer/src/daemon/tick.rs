@@ -1,21 +1,12 @@
 //! The length of a jiffy: the kernel keeps the creation time of a FUSE request in jiffies and tells
 //! no one how long one is.
 
-use rustix::time::{ClockId, clock_gettime};
-
 /// Values of `CONFIG_HZ` (`kernel/Kconfig.hz`).
 const RATES: [u32; 4] = [100, 250, 300, 1_000];
 
 /// How far jiffies may be from what the clock says, in seconds: a tick is late at times, and the
 /// two are read one after the other.
 const TOLERANCE_S: u64 = 2;
-
-/// `CLOCK_MONOTONIC`, ns.
-pub fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
-}
 
 /// Nanoseconds of one jiffy, from `jiffies_64` and the uptime.
 ///
