@@ -35,11 +35,17 @@ pub enum Counter {
     /// FUSE requests sent by the observer itself, and its own path syscalls in scope that `path_exit`
     /// looks at, which in `errors` mode are those that failed: must stay 0.
     SelfTouches,
+    /// FUSE requests refused before they were sent: the connection is gone.
+    RequestsRefused,
+    /// Live FUSE connections that were aborted, by whomever.
+    ConnectionAborts,
+    /// Descriptors of `/dev/fuse` closed for good.
+    DeviceReleases,
 }
 
 impl Counter {
     /// Every counter, in the order of its slot.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::RequestsSent,
         Self::RequestsEnded,
         Self::EndsUnmatched,
@@ -55,13 +61,16 @@ impl Counter {
         Self::SlotCollisions,
         Self::ServerExits,
         Self::SelfTouches,
+        Self::RequestsRefused,
+        Self::ConnectionAborts,
+        Self::DeviceReleases,
     ];
 
     /// Slots in use.
     #[expect(
         clippy::as_conversions,
         clippy::cast_possible_truncation,
-        reason = "15 fits, and a const context knows no TryFrom"
+        reason = "18 fits, and a const context knows no TryFrom"
     )]
     pub const COUNT: u32 = Self::ALL.len() as u32;
 
@@ -97,6 +106,9 @@ impl Counter {
             Self::SlotCollisions => "slot_collisions",
             Self::ServerExits => "server_exits",
             Self::SelfTouches => "self_touches",
+            Self::RequestsRefused => "requests_refused",
+            Self::ConnectionAborts => "connection_aborts",
+            Self::DeviceReleases => "device_releases",
         }
     }
 }

@@ -7,7 +7,9 @@
 
 #![no_std]
 
+mod abort;
 mod buckets;
+mod calls;
 mod counters;
 mod in_flight;
 mod offsets;
@@ -18,7 +20,9 @@ mod syscalls;
 mod totals;
 mod wire;
 
+pub use abort::{AbortCause, CAUSE_RANGES_MAX, CauseRange};
 pub use buckets::{BUCKETS, bucket_of, bucket_upper_bound_ns};
+pub use calls::{CALL_FSTAT, CALL_STATX, CALLS_MAX, Call, CallStage, FuseCall};
 pub use counters::Counter;
 pub use in_flight::InFlight;
 pub use offsets::{ABSENT, FieldPath, OFFSETS};
@@ -26,8 +30,8 @@ pub use record::{PATH_MAX_BYTES, PathRecord, Record, RecordKind};
 pub use rows::{HolderRow, QUEUED_MAX, QueuedRow, RowKind, STACK_DEPTH, TaskRow};
 pub use settings::{ScanMode, Settings, TextRange, WAIT_RANGES_MAX};
 pub use syscalls::{
-    MATCHED_PATH_BYTES, MountPath, MountTarget, PathArguments, SCOPE_FILTER_WORDS, STARTS_MAX,
-    SYSCALL_OPS_MAX, Start, SyscallOp,
+    MATCHED_PATH_BYTES, MountPath, MountTarget, PathArguments, SCOPE_FILTER_WORDS, SYSCALL_OPS_MAX,
+    SyscallOp,
 };
 pub use totals::{Op, TotalsKey, TotalsSlot, TotalsValue};
 

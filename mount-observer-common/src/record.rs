@@ -9,7 +9,7 @@ pub const PATH_MAX_BYTES: usize = 256;
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
-    /// A FUSE request ended with a connection-class errno.
+    /// A FUSE request ended with a connection-class errno, or was refused before it was sent.
     RequestFailed = 1,
     /// A FUSE request took longer than the slow threshold.
     RequestSlow = 2,
@@ -19,6 +19,12 @@ pub enum RecordKind {
     PathSlow = 4,
     /// A known FUSE server's process is exiting; its descriptors close right after.
     ServerExit = 5,
+    /// A FUSE connection is being aborted: `op` is the wire number of an [`crate::AbortCause`], and
+    /// the caller is who does it.
+    ConnectionAborted = 6,
+    /// A descriptor of `/dev/fuse` was closed for good; `dev` is 0 when the connection could not be
+    /// read.
+    DeviceReleased = 7,
 }
 
 impl RecordKind {
@@ -30,6 +36,8 @@ impl RecordKind {
             3 => Some(Self::PathFailed),
             4 => Some(Self::PathSlow),
             5 => Some(Self::ServerExit),
+            6 => Some(Self::ConnectionAborted),
+            7 => Some(Self::DeviceReleased),
             _ => None,
         }
     }
@@ -50,7 +58,8 @@ impl RecordKind {
 pub struct Record {
     /// [`RecordKind`] as a number.
     pub kind: u32,
-    /// Operation, as [`crate::Op`] encodes it; 0 for a server's exit.
+    /// Operation, as [`crate::Op`] encodes it; 0 for a server's exit and a closed descriptor; the
+    /// [`crate::AbortCause`] of an abort.
     pub op: u32,
     /// `CLOCK_MONOTONIC`, ns, when the record was made.
     pub time_ns: u64,
@@ -92,9 +101,14 @@ pub struct PathRecord {
     pub record: Record,
     /// Directory descriptor the path is relative to (`AT_FDCWD` is -100).
     pub dfd: i32,
+    /// `s_dev` of the FUSE superblock that was asked last within the call; 0 for none. Under an
+    /// overlay, the one to blame.
+    pub cause_dev: u32,
+    /// 1 when the kernel's own path walk named `dev`; 0 when the caller's words did.
+    pub is_exact: u32,
     /// Bytes of `path` in use, without the NUL; [`PATH_MAX_BYTES`] - 1 when it was cut.
     pub path_len: u32,
     /// The path as the caller gave it, read at exit: at entry its page may not be present.
     pub path: [u8; PATH_MAX_BYTES],
 }
-wire!(PathRecord, 336);
+wire!(PathRecord, 344);

@@ -118,7 +118,8 @@ pub struct TaskRow {
     pub kind: u32,
     /// Size of this row.
     pub size: u32,
-    /// `CLOCK_MONOTONIC`, ns, when the task entered its system call; 0 when not known.
+    /// `CLOCK_MONOTONIC`, ns, when the task entered its system call, or the kernel function that
+    /// observes it (`vfs_statx`, `vfs_getattr_nosec`, `fuse_simple_request`); 0 when not known.
     pub since_ns: u64,
     /// `task.nvcsw + task.nivcsw`: unchanged between two scans, the task has not run in between, so
     /// it is blocked rather than often seen asleep; 0 when not read.
@@ -133,6 +134,10 @@ pub struct TaskRow {
     pub walk_dev: u32,
     /// `s_dev` of the file its descriptor system call is about; 0 when there is none.
     pub file_dev: u32,
+    /// `s_dev` that its open call has reached ([`crate::Call::dev`]); 0 when not known.
+    pub call_dev: u32,
+    /// `s_dev` of the FUSE superblock it asks, or asked last within its open call; 0 for none.
+    pub cause_dev: u32,
     /// Inode number of its mount namespace.
     pub mnt_ns: u32,
     /// System call number; `u32::MAX` when not known.
@@ -144,4 +149,4 @@ pub struct TaskRow {
     /// Kernel return addresses, innermost first.
     pub stack: [u64; STACK_DEPTH],
 }
-wire!(TaskRow, 200);
+wire!(TaskRow, 208);

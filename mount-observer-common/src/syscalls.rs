@@ -54,6 +54,7 @@ pub enum SyscallOp {
     Symlinkat,
     Execve,
     Execveat,
+    Fstat,
 }
 
 /// Value of the map `SYSCALL_OPS`, indexed by system call number; all zero for the others.
@@ -71,7 +72,7 @@ pub enum SyscallOp {
 pub struct PathArguments {
     /// [`crate::Op::to_wire`] of the syscall; 0 when the syscall takes no path.
     pub op: u16,
-    /// Index of the path argument, 0 to 5.
+    /// Index of the path argument, 0 to 5; 255 for none.
     pub path: u8,
     /// Index of the directory descriptor argument; 255 when the path is relative to the cwd.
     pub dfd: u8,
@@ -79,36 +80,11 @@ pub struct PathArguments {
     pub stat: u8,
     /// 1 when `stat` is a `struct statx`.
     pub is_statx: u8,
-    /// Zero.
-    pub pad: u16,
+    /// 1 when the call is counted where the kernel's function returns (`stat_exit`, `attr_exit`), and
+    /// not where the system call does.
+    pub is_by_function: u16,
 }
 wire!(PathArguments, 8);
-
-/// Slots of the map `STARTS`: threads that share the low bits of their number share a slot, and a
-/// collision is seen and counted.
-pub const STARTS_MAX: u32 = 1 << 16;
-
-/// Value of the map `STARTS`: the path syscall a thread is in.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "decode",
-    derive(
-        zerocopy::FromBytes,
-        zerocopy::IntoBytes,
-        zerocopy::KnownLayout,
-        zerocopy::Immutable
-    )
-)]
-pub struct Start {
-    /// `CLOCK_MONOTONIC`, ns, when the call began; 0 when the slot is free.
-    pub start_ns: u64,
-    /// The thread.
-    pub tid: u32,
-    /// System call number.
-    pub number: u32,
-}
-wire!(Start, 16);
 
 /// Bytes of a path that are matched against mount points: the kernel's LPM trie takes keys of 256
 /// bytes (`LPM_DATA_SIZE_MAX`, `kernel/bpf/lpm_trie.c`), 8 of which say whose path it is.

@@ -6,8 +6,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, RingBuf, lpm_trie::Key},
 };
 use mount_observer_common::{
-    Counter, HolderRow, InFlight, MountPath, MountTarget, PathArguments, QUEUED_MAX, QueuedRow,
-    SCOPE_FILTER_WORDS, STARTS_MAX, SYSCALL_OPS_MAX, Settings, Start, TaskRow, TextRange,
+    CALLS_MAX, Call, Counter, HolderRow, InFlight, MountPath, MountTarget, PathArguments,
+    QUEUED_MAX, QueuedRow, SCOPE_FILTER_WORDS, SYSCALL_OPS_MAX, Settings, TaskRow, TextRange,
     TotalsKey, TotalsSlot, WAIT_RANGES_MAX,
 };
 
@@ -22,7 +22,7 @@ pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 #[map]
 pub static SCAN_MODE: Array<u32> = Array::with_max_entries(1, 0);
 
-/// See [`Counter`]. 15 x 8 B per CPU.
+/// See [`Counter`]. 18 x 8 B per CPU.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
 
@@ -74,11 +74,11 @@ pub static SCOPE_FILTER: Array<u64> = Array::with_max_entries(SCOPE_FILTER_WORDS
 #[map]
 pub static SYSCALL_OPS: Array<PathArguments> = Array::with_max_entries(SYSCALL_OPS_MAX, 0);
 
-/// When each thread began its path syscall, by the low bits of its number: an array lookup is
-/// compiled into the program and nothing is ever deleted. 65 536 x 16 B = 1 MiB, one element unless
-/// path syscalls are timed.
+/// What each thread asks a filesystem, by the low bits of its number: an array lookup is compiled
+/// into the program and nothing is ever deleted. 65 536 x 32 B = 2 MiB, one element unless calls are
+/// followed.
 #[map]
-pub static STARTS: Array<Start> = Array::with_max_entries(STARTS_MAX, 0);
+pub static CALLS: Array<Call> = Array::with_max_entries(CALLS_MAX, 0);
 
 /// Where a failed path is put together for the lookup. Per CPU; the only program that uses it does
 /// not run twice on one CPU (`bpf_prog_active` and its successors, `kernel/bpf/trampoline.c`).

@@ -153,7 +153,7 @@ fn arguments_of(number: u64) -> Option<&'static PathArguments> {
         return None;
     }
     let arguments = SYSCALL_OPS.get(number as u32)?;
-    (arguments.op != 0).then_some(arguments)
+    (arguments.op != 0 && arguments.is_by_function == 0).then_some(arguments)
 }
 
 #[inline(always)]
@@ -306,6 +306,8 @@ fn sample(
         record::fill(&raw mut (*record).record, &facts);
         record::fill_current_comm(&raw mut (*record).record.comm);
         (*record).dfd = call.dfd();
+        (*record).cause_dev = 0;
+        (*record).is_exact = 0;
         let to = (&raw mut (*record).path).cast();
         let read = bpf_probe_read_user_str(to, PATH_MAX_BYTES as u32, path as *const _);
         (*record).path_len = if read > 0 { read as u32 - 1 } else { 0 };

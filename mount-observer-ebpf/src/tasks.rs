@@ -6,7 +6,7 @@ use aya_ebpf::{
     bindings::seq_file,
     helpers::generated::{bpf_get_task_stack, bpf_seq_write, bpf_task_pt_regs},
 };
-use mount_observer_common::{RowKind, STACK_DEPTH, STARTS_MAX, ScanMode, TaskRow, WAIT_RANGES_MAX};
+use mount_observer_common::{CALLS_MAX, RowKind, STACK_DEPTH, ScanMode, TaskRow, WAIT_RANGES_MAX};
 
 use crate::{
     kernel::{
@@ -14,7 +14,7 @@ use crate::{
         OFF_TASK_NIVCSW, OFF_TASK_NVCSW, OFF_TASK_PID, OFF_TASK_STATE, OFF_TASK_TGID, Typed,
         as_task, exists, field, file_dev, follow, mount_namespace, read_comm,
     },
-    maps::{SCAN_MODE, SCRATCH, SERVERS, STARTS, WAIT_RANGES},
+    maps::{CALLS, SCAN_MODE, SCRATCH, SERVERS, WAIT_RANGES},
 };
 
 /// `TASK_INTERRUPTIBLE | TASK_UNINTERRUPTIBLE` (`include/linux/sched.h`); a killable sleep has the
@@ -151,6 +151,8 @@ fn describe(row: &mut TaskRow, task: *const u8) {
     row.mnt_ns = mount_namespace::<Typed>(task);
     row.syscall = u32::MAX;
     row.file_dev = 0;
+    row.call_dev = 0;
+    row.cause_dev = 0;
     read_comm(task, &mut row.comm);
     if exists(&OFF_REGS_NR) {
         // SAFETY: the iterator's task is alive while the program runs.
@@ -168,7 +170,7 @@ fn describe(row: &mut TaskRow, task: *const u8) {
 /// behind has another number.
 #[inline(always)]
 fn since_ns(tid: u32, number: u32) -> u64 {
-    match STARTS.get(tid & (STARTS_MAX - 1)) {
+    match CALLS.get(tid & (CALLS_MAX - 1)) {
         Some(start) if start.tid == tid && start.number == number => start.start_ns,
         _ => 0,
     }

@@ -196,7 +196,11 @@ pub fn event(bytes: &[u8]) -> Option<Event> {
     let kind = RecordKind::from_wire(record.kind)?;
     let path = match kind {
         RecordKind::PathFailed | RecordKind::PathSlow => Some(path_argument(bytes)?),
-        RecordKind::RequestFailed | RecordKind::RequestSlow | RecordKind::ServerExit => None,
+        RecordKind::RequestFailed
+        | RecordKind::RequestSlow
+        | RecordKind::ServerExit
+        | RecordKind::ConnectionAborted
+        | RecordKind::DeviceReleased => None,
     };
     let is_exit = kind == RecordKind::ServerExit;
     let op = u16::try_from(record.op).ok()?;

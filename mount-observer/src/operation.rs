@@ -175,12 +175,12 @@ const FUSE_OPCODES: [(u16, &str); 52] = [
 
 /// `mount_observer_common::SyscallOp`, from 1.
 #[rustfmt::skip]
-const SYSCALLS: [&str; 41] = [
+const SYSCALLS: [&str; 42] = [
     "stat", "lstat", "newfstatat", "statx", "open", "openat", "openat2", "access", "faccessat",
     "faccessat2", "readlink", "readlinkat", "statfs", "chdir", "mkdir", "mkdirat", "rmdir",
     "unlink", "unlinkat", "rename", "renameat", "renameat2", "getxattr", "lgetxattr", "listxattr",
     "llistxattr", "truncate", "creat", "chmod", "fchmodat", "fchmodat2", "chown", "lchown",
-    "fchownat", "utimensat", "link", "linkat", "symlink", "symlinkat", "execve", "execveat",
+    "fchownat", "utimensat", "link", "linkat", "symlink", "symlinkat", "execve", "execveat", "fstat",
 ];
 
 #[cfg(test)]

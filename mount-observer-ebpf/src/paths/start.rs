@@ -1,11 +1,11 @@
 //! When each thread's path syscall began.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns};
-use mount_observer_common::{Counter, STARTS_MAX, Start};
+use mount_observer_common::{CALLS_MAX, Call, Counter};
 
 use crate::{
     counters::count,
-    maps::{SETTINGS, STARTS},
+    maps::{CALLS, SETTINGS},
 };
 
 /// When a call began, and how long it took.
@@ -20,8 +20,8 @@ pub struct Timing {
 }
 
 #[inline(always)]
-fn start_of(tid: u32) -> Option<*mut Start> {
-    STARTS.get_ptr_mut(tid & (STARTS_MAX - 1))
+fn start_of(tid: u32) -> Option<*mut Call> {
+    CALLS.get_ptr_mut(tid & (CALLS_MAX - 1))
 }
 
 /// Notes when the current thread's call begins.
@@ -45,10 +45,11 @@ pub fn finish(number: u64) -> Option<Timing> {
     let tid = bpf_get_current_pid_tgid() as u32;
     let start = start_of(tid)?;
     // SAFETY: a live map value.
-    let Start {
+    let Call {
         start_ns,
         tid: owner,
         number: begun,
+        ..
     } = unsafe { *start };
     if owner != tid || u64::from(begun) != number || start_ns == 0 {
         if owner != 0 && owner != tid {

@@ -14,7 +14,7 @@ use aya::{
     maps::Array,
     programs::{ProgramError, RawTracePoint},
 };
-use mount_observer_common::{PathArguments, STARTS_MAX, Settings, TextRange};
+use mount_observer_common::{CALLS_MAX, PathArguments, Settings, TextRange};
 
 use attach::Programs;
 
@@ -194,8 +194,8 @@ fn load_object(
 ) -> Result<Ebpf, LoadError> {
     let recorded = Errno::bit_set(&options.recorded_errno);
     let descriptors = syscalls::descriptor_bits();
-    let starts = if plan.statx == StatxMode::Full {
-        STARTS_MAX
+    let calls = if plan.statx == StatxMode::Full {
+        CALLS_MAX
     } else {
         1
     };
@@ -208,7 +208,7 @@ fn load_object(
         .override_global(aya_log::LEVEL, &level, true)
         .map_max_entries("TOTALS", sizes.totals)
         .map_max_entries("IN_FLIGHT", sizes.in_flight)
-        .map_max_entries("STARTS", starts)
+        .map_max_entries("CALLS", calls)
         .map_max_entries("EVENTS", sizes.ring_bytes);
     for (name, offset) in &facts.offsets {
         loader.override_global(name, offset, true);

@@ -74,7 +74,7 @@ pub(super) fn path_arguments() -> impl Iterator<Item = (u32, PathArguments)> {
                 dfd,
                 stat,
                 is_statx: u8::from(op == SyscallOp::Statx),
-                pad: 0,
+                is_by_function: u16::from(op == SyscallOp::Fstat),
             };
             Some((u32::try_from(number).ok()?, arguments))
         })
@@ -87,6 +87,7 @@ type PathCall = (c_long, SyscallOp, u8, u8, u8);
 const AT_CALLS: &[PathCall] = &[
     (libc::SYS_newfstatat, SyscallOp::Newfstatat, 1, 0, 2),
     (libc::SYS_statx, SyscallOp::Statx, 1, 0, 4),
+    (libc::SYS_fstat, SyscallOp::Fstat, NONE, 0, 1),
     (libc::SYS_openat, SyscallOp::Openat, 1, 0, NONE),
     (libc::SYS_openat2, SyscallOp::Openat2, 1, 0, NONE),
     (libc::SYS_faccessat, SyscallOp::Faccessat, 1, 0, NONE),

@@ -45,6 +45,8 @@ fn a_path_longer_than_its_buffer_is_refused() {
     let mut record = PathRecord {
         record: Record { kind: 3, ..RECORD },
         dfd: -100,
+        cause_dev: 0,
+        is_exact: 0,
         path_len: 4,
         path: [b'/'; PATH_MAX_BYTES],
     };

@@ -38,6 +38,7 @@ impl Observer {
         self.health.took("record");
         match (event.kind, event.dev) {
             (RecordKind::ServerExit, _) => self.on_server_exit(&event),
+            (RecordKind::ConnectionAborted | RecordKind::DeviceReleased, _) => {}
             (_, Some(dev)) => self.on_failure(dev, &event),
             (_, None) => self.locate(event),
         }

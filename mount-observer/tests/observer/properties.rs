@@ -284,7 +284,7 @@ fn row() -> impl Strategy<Value = Vec<u8>> {
         }
         _ => {
             let (mut row, _) = TaskRow::read_from_prefix(&bytes).unwrap();
-            (row.kind, row.size) = (3, 200);
+            (row.kind, row.size) = (3, 208);
             row.walk_dev %= 4;
             row.file_dev %= 4;
             row.as_bytes().to_vec()
@@ -294,7 +294,7 @@ fn row() -> impl Strategy<Value = Vec<u8>> {
 
 /// A record the decoder believes.
 fn record() -> impl Strategy<Value = Vec<u8>> {
-    (1_u32..6, vec(any::<u8>(), size_of::<PathRecord>())).prop_map(|(kind, bytes)| {
+    (1_u32..8, vec(any::<u8>(), size_of::<PathRecord>())).prop_map(|(kind, bytes)| {
         let mut path = PathRecord::read_from_bytes(&bytes).unwrap();
         path.record.kind = kind;
         path.record.op %= 0x1_0000;

@@ -437,6 +437,8 @@ impl World {
         let record = PathRecord {
             record,
             dfd: -100,
+            cause_dev: 0,
+            is_exact: 0,
             path_len: u32::try_from(path.len()).unwrap(),
             path: bytes,
         };

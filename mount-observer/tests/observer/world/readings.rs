@@ -158,7 +158,7 @@ fn task(process: &Process, state: u32, dev: u32, switches: u64, function: Option
     stack[0] = frame.unwrap_or(0);
     TaskRow {
         kind: number(RowKind::Task),
-        size: 200,
+        size: 208,
         since_ns: 0,
         switches,
         tid: process.pid,
@@ -166,6 +166,8 @@ fn task(process: &Process, state: u32, dev: u32, switches: u64, function: Option
         task_state: state,
         walk_dev: dev,
         file_dev: 0,
+        call_dev: 0,
+        cause_dev: 0,
         mnt_ns: 1,
         syscall: u32::MAX,
         stack_len: u32::from(frame.is_some()),
