@@ -15,6 +15,7 @@ pub mod needs;
 pub mod observer;
 pub mod process;
 pub mod sandbox;
+pub mod scene;
 pub mod trace;
 pub mod wait;
 

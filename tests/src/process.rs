@@ -152,7 +152,19 @@ pub fn task_state(pid: u32) -> Option<char> {
 /// The kernel function a thread waits in (`/proc/PID/wchan`); `None` when it runs or is gone.
 pub fn waits_in(pid: u32) -> Option<String> {
     let function = fs::read_to_string(format!("/proc/{pid}/wchan")).ok()?;
-    (function != "0").then_some(function)
+    if function != "0" {
+        return Some(function);
+    }
+    // Debian's 5.10 shows 0 for every task (a backport of 42a20f86dc19), and the stack to root.
+    let stack = fs::read_to_string(format!("/proc/{pid}/stack")).ok()?;
+    let is_waiting = matches!(task_state(pid), Some('S' | 'D'));
+    innermost(&stack).filter(|_| is_waiting).map(str::to_owned)
+}
+
+/// `request_wait_answer` of `[<0>] request_wait_answer+0x62/0x1e0`.
+fn innermost(stack: &str) -> Option<&str> {
+    let (_, frame) = stack.lines().next()?.split_once("] ")?;
+    frame.split('+').next()
 }
 
 /// Ids of a process's threads; none when it is gone.
@@ -176,4 +188,16 @@ pub(crate) fn mortal(program: &OsStr) -> Command {
 
 fn raw(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).expect("pid_max is below 2^22"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_function_is_on_the_first_line() {
+        let stack = "[<0>] request_wait_answer+0x62/0x1e0 [fuse]\n[<0>] fuse_lookup_name+0x1/0x2\n";
+        assert_eq!(innermost(stack), Some("request_wait_answer"));
+        assert_eq!(innermost(""), None);
+    }
 }

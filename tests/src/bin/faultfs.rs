@@ -26,7 +26,7 @@ use nix::{
 
 /// Mount a file system that misbehaves on command. Prints `ready` once it is mounted; then each line
 /// on standard input is a command (`READ hold`, `* delay 3500`, `LOOKUP drop 1`, `READ fail 5`,
-/// `* answer`, `release`, `count READ`, `exit`), answered by one line. The end of standard input
+/// `* answer`, `release`, `count READ`, `counts`, `exit`), answered by one line. The end of standard input
 /// ends the server and leaves the mount dead.
 #[derive(Debug, Parser)]
 struct Args {
@@ -110,6 +110,7 @@ fn obey(rules: &Rules) {
             }
             Ok(Command::Release) => rules.release().to_string(),
             Ok(Command::Count(op)) => rules.count(op).to_string(),
+            Ok(Command::Counts) => rules.counts(),
             Ok(Command::Exit) => return,
             Err(error) => format!("error: {error:#}"),
         };

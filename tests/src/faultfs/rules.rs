@@ -20,7 +20,10 @@ pub enum Op {
     Flush,
     Fsync,
     Release,
+    Opendir,
     Readdir,
+    Releasedir,
+    Access,
     Statfs,
     Setlk,
     Setlkw,
@@ -28,7 +31,7 @@ pub enum Op {
 
 impl Op {
     /// All of them, under the kernel's names.
-    pub const ALL: [(Self, &str); 12] = [
+    pub const ALL: [(Self, &str); 15] = [
         (Self::Lookup, "LOOKUP"),
         (Self::Getattr, "GETATTR"),
         (Self::Open, "OPEN"),
@@ -37,7 +40,10 @@ impl Op {
         (Self::Flush, "FLUSH"),
         (Self::Fsync, "FSYNC"),
         (Self::Release, "RELEASE"),
+        (Self::Opendir, "OPENDIR"),
         (Self::Readdir, "READDIR"),
+        (Self::Releasedir, "RELEASEDIR"),
+        (Self::Access, "ACCESS"),
         (Self::Statfs, "STATFS"),
         (Self::Setlk, "SETLK"),
         (Self::Setlkw, "SETLKW"),
@@ -98,6 +104,9 @@ pub enum Command {
     Release,
     /// `count READ`: how many have arrived.
     Count(Op),
+    /// `counts`: how many of each kind have arrived, `READ 3 OPEN 1`; those of which none has are left
+    /// out.
+    Counts,
     /// `exit`: end the server at once, as a crash would.
     Exit,
 }
@@ -110,6 +119,7 @@ impl FromStr for Command {
         Ok(match *words.as_slice() {
             ["release"] => Self::Release,
             ["exit"] => Self::Exit,
+            ["counts"] => Self::Counts,
             ["count", op] => Self::Count(op.parse()?),
             [op, ref rule @ ..] => Self::Set {
                 op: if op == "*" { None } else { Some(op.parse()?) },
@@ -188,6 +198,17 @@ impl Rules {
             .zip(&self.lock().ops)
             .find(|((known, _), _)| *known == op)
             .map_or(0, |(_, &(_, count))| count)
+    }
+
+    /// Requests of each kind that have arrived, as `counts` answers.
+    pub fn counts(&self) -> String {
+        let state = self.lock();
+        let counted = Op::ALL.iter().zip(&state.ops);
+        let words: Vec<_> = counted
+            .filter(|&(_, &(_, count))| count > 0)
+            .map(|((_, name), (_, count))| format!("{name} {count}"))
+            .collect();
+        words.join(" ")
     }
 
     /// Sends every answer held back, oldest first; how many.
@@ -287,5 +308,6 @@ mod tests {
         assert_eq!(verdicts, [Verdict::Lose, Verdict::Lose, Verdict::Answer]);
         assert_eq!(rules.judge(Op::Read), Verdict::Answer);
         assert_eq!((rules.count(Op::Lookup), rules.count(Op::Read)), (3, 1));
+        assert_eq!(rules.counts(), "LOOKUP 3 READ 1");
     }
 }

@@ -3,9 +3,9 @@
 use std::{ffi::OsStr, io, sync::Arc, thread, time::Duration};
 
 use fuser::{
-    Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty,
-    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, WriteFlags,
+    AccessFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory,
+    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, WriteFlags,
 };
 
 use super::{
@@ -164,6 +164,21 @@ impl Filesystem for FaultFs {
         reply: ReplyEmpty,
     ) {
         self.serve(Op::Release, reply, ReplyEmpty::ok);
+    }
+
+    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.serve(Op::Opendir, reply, |reply| {
+            reply.opened(FileHandle(0), FopenFlags::empty());
+        });
+    }
+
+    fn releasedir(&self, _: &Request, _: INodeNo, _: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        self.serve(Op::Releasedir, reply, ReplyEmpty::ok);
+    }
+
+    /// Answered, unlike fuser's own ENOSYS: the kernel would never ask again.
+    fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
+        self.serve(Op::Access, reply, ReplyEmpty::ok);
     }
 
     fn readdir(
