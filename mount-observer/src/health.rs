@@ -10,6 +10,7 @@ use mount_observer_common::Counter;
 use crate::{
     detect::{Scans, Sight},
     input::{KernelHealth, ProbeHealth},
+    sight::{self, Attached, Blinds, NotSeen},
     snapshot::Probe,
     time::Mono,
 };
@@ -123,13 +124,11 @@ impl Health {
 
     /// How well we see now.
     pub fn sight(&self, now: Mono, sees_every_process: bool) -> Sight {
-        let missing = |is_of: fn(&str) -> bool| {
-            let wanted = self
-                .kernel
-                .probes
-                .iter()
-                .filter(|probe| probe.is_wanted && probe.kind.is_none() && is_of(probe.probe));
-            wanted.map(missing_text).collect()
+        let missing = |is_of: fn(Blinds) -> bool| {
+            let lacking = self.kernel.probes.iter();
+            let lacking = lacking.filter(|probe| probe.is_wanted && probe.kind.is_none());
+            let blinding = lacking.filter(|probe| is_of(sight::blinds(probe.probe)));
+            blinding.map(missing_text).collect()
         };
         let lately = self
             .losses
@@ -137,8 +136,9 @@ impl Health {
             .filter(|(_, (at, _))| now.since(*at) < LOSS_REMEMBERED_FOR);
         Sight {
             sees_requests: self.is_attached("fuse_end"),
-            fuse_probes_missing: missing(|name| !is_of_paths(name)),
-            kernel_probes_missing: missing(is_of_kernel_filesystems),
+            sees_connections: self.is_attached("connection_check"),
+            fuse_probes_missing: missing(|blinds| blinds.fuse),
+            kernel_probes_missing: missing(|blinds| blinds.kernel),
             losses: lately
                 .map(|(name, (_, count))| format!("{name} {count}"))
                 .collect(),
@@ -157,7 +157,8 @@ impl Health {
         }
     }
 
-    fn is_attached(&self, name: &str) -> bool {
+    /// Whether a probe is attached.
+    pub fn is_attached(&self, name: &str) -> bool {
         let mut probes = self.kernel.probes.iter();
         probes.any(|probe| probe.probe == name && probe.kind.is_some())
     }
@@ -228,6 +229,17 @@ impl Health {
         };
         self.kernel.probes.iter().map(view).collect()
     }
+
+    /// What the probes that are not attached would show.
+    pub fn not_seen(&self) -> Vec<NotSeen> {
+        let view = |probe: &ProbeHealth| Attached {
+            probe: probe.probe,
+            is_wanted: probe.is_wanted,
+            is_attached: probe.kind.is_some(),
+        };
+        let probes: Vec<_> = self.kernel.probes.iter().map(view).collect();
+        sight::not_seen(&probes)
+    }
 }
 
 /// Failures in a row.
@@ -241,16 +253,6 @@ fn failures(before: u32, is_complete: bool) -> u32 {
 
 fn missing_text(probe: &ProbeHealth) -> String {
     format!("{} ({})", probe.probe, probe.reason)
-}
-
-/// Whether a probe sees filesystems of the kernel's own: their failures, or who waits for them.
-fn is_of_kernel_filesystems(probe: &str) -> bool {
-    is_of_paths(probe) || probe == "tasks"
-}
-
-/// Whether a probe sees path syscalls; the others see FUSE.
-fn is_of_paths(probe: &str) -> bool {
-    probe.starts_with("sys_") || probe.starts_with("path_") || probe.starts_with("statx_")
 }
 
 fn is_hiding(name: &str) -> bool {

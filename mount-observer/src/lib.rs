@@ -29,6 +29,7 @@ pub mod plan;
 pub mod render;
 pub mod requests;
 pub mod scope;
+pub mod sight;
 pub mod snapshot;
 pub mod superblock;
 pub mod text;

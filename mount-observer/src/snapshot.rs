@@ -11,6 +11,7 @@ use crate::{
     alert::{Severity, State, Victim},
     errno::Errno,
     operation::Operation,
+    sight::NotSeen,
     superblock::{Dev, SuperblockId},
     time::{Mono, Wall},
 };
@@ -227,6 +228,9 @@ pub struct ObserverHealth {
     pub degraded: Vec<String>,
     /// Probe, how it is attached, whether wanted, why.
     pub probes: Vec<Probe>,
+    /// What the probes that are not attached would show. Those whose lack makes silence say nothing
+    /// are in `degraded` too.
+    pub not_seen: Vec<NotSeen>,
     /// Inputs taken, by source.
     pub events: Vec<(&'static str, u64)>,
     /// What was lost, by reason; each reason is listed from the start, at 0.

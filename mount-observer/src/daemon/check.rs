@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::Config,
     plan::{KernelFacts, Lockdown, Purpose, plan},
-    render::check::{CheckReport, Need, ProbeReport},
+    render::check::{CheckReport, Need, ProbeReport, not_seen},
 };
 
 /// Numbers of `include/uapi/linux/capability.h`.
@@ -36,6 +36,7 @@ pub fn check(config: &Config) -> CheckReport {
         needs: needs(&facts),
         statx: plan.statx.name().to_owned(),
         statx_reason: plan.statx_reason.to_owned(),
+        not_seen: not_seen(&probes),
         probes,
         failure,
     }

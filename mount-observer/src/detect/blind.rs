@@ -9,9 +9,11 @@ use super::{View, stall};
 pub struct Sight {
     /// Whether the ends of FUSE requests are seen.
     pub sees_requests: bool,
-    /// Wanted probes that are not attached, and why, of those that see FUSE.
+    /// Whether one connection can be asked for its state at any time.
+    pub sees_connections: bool,
+    /// Wanted probes that are not attached, and why, without which silence says nothing about FUSE.
     pub fuse_probes_missing: Vec<String>,
-    /// The same of those that see filesystems of the kernel's own.
+    /// The same about filesystems of the kernel's own.
     pub kernel_probes_missing: Vec<String>,
     /// What was lost lately.
     pub losses: Vec<String>,

@@ -204,7 +204,7 @@ impl Observer {
         if !follow.is_empty() {
             self.ask(Effect::FollowExit(follow));
         }
-        if is_unknown {
+        if is_unknown || !self.health.is_attached("connection_check") {
             self.ask(Effect::ScanHolders);
         }
     }

@@ -149,6 +149,7 @@ impl Observer {
         ObserverHealth {
             degraded,
             probes: self.health.probes(),
+            not_seen: self.health.not_seen(),
             events,
             dropped,
             maps: self.health.maps(),

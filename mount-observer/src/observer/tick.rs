@@ -66,7 +66,7 @@ impl Observer {
             self.ask(Effect::ScanSuspicion);
         }
         self.name_stacks();
-        self.look_after_connections();
+        self.look_after_connections(&sight);
         self.watch_servers();
         self.publish(published, &sight);
     }
@@ -159,7 +159,7 @@ impl Observer {
         Some(published)
     }
 
-    fn look_after_connections(&mut self) {
+    fn look_after_connections(&mut self, sight: &Sight) {
         let now = self.now.mono;
         let asked_at = self.asked.connections_at;
         if asked_at.is_some_and(|at| now.since(at) < CONNECTIONS_EVERY) {
@@ -172,7 +172,8 @@ impl Observer {
                 && connection.address.is_none()
                 && !connection.is_dying()
         };
-        if self.superblocks.values().any(is_lost) {
+        // Without the program that asks for one of them, only a scan over all tells their state.
+        if !sight.sees_connections || self.superblocks.values().any(is_lost) {
             self.ask(Effect::ScanHolders);
         }
         if !connections.is_empty() {

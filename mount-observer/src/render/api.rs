@@ -315,6 +315,13 @@ const FIELDS: &[Field] = &[
         "why this way, or why not",
     ),
     (
+        "observer.not_seen[]",
+        "object",
+        "what is not seen on this kernel, because a probe cannot be attached",
+    ),
+    ("observer.not_seen[].probe", "string", "the probe"),
+    ("observer.not_seen[].what", "string", "what it would show"),
+    (
         "observer.events[]",
         "[string, integer]",
         "inputs taken: source, how many",

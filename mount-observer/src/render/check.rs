@@ -3,7 +3,11 @@
 use serde::Serialize;
 
 use super::escape::Escaped;
-use crate::{input::ProbeHealth, text::append};
+use crate::{
+    input::ProbeHealth,
+    sight::{self, Attached, NotSeen},
+    text::append,
+};
 
 /// Everything `check` found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -20,6 +24,8 @@ pub struct CheckReport {
     pub statx_reason: String,
     /// What became of each probe when it was tried.
     pub probes: Vec<ProbeReport>,
+    /// What the probes that could not be attached would show.
+    pub not_seen: Vec<NotSeen>,
     /// Why nothing could be tried at all.
     pub failure: Option<String>,
 }
@@ -61,15 +67,40 @@ impl From<&ProbeHealth> for ProbeReport {
     }
 }
 
+/// What these probes do not show.
+pub fn not_seen(probes: &[ProbeReport]) -> Vec<NotSeen> {
+    let view = |probe: &ProbeReport| Attached {
+        probe: probe.probe,
+        is_wanted: probe.is_wanted,
+        is_attached: probe.kind.is_some(),
+    };
+    sight::not_seen(&probes.iter().map(view).collect::<Vec<_>>())
+}
+
+impl ProbeReport {
+    /// How it is marked.
+    fn mark(&self) -> &'static str {
+        match (self.kind, self.is_wanted) {
+            (Some(kind), _) => kind,
+            (None, false) => "off",
+            (None, true) if self.is_missing() => "MISSING",
+            (None, true) => "none",
+        }
+    }
+
+    /// Whether silence says nothing without it. What only a detail is lost with is no fault of the
+    /// machine's: its kernel has no more to offer.
+    fn is_missing(&self) -> bool {
+        self.is_wanted && self.kind.is_none() && sight::blinds(self.probe).anything()
+    }
+}
+
 impl CheckReport {
     /// Whether anything is missing.
     pub fn is_degraded(&self) -> bool {
         self.failure.is_some()
             || self.needs.iter().any(|need| !need.is_met)
-            || self
-                .probes
-                .iter()
-                .any(|probe| probe.is_wanted && probe.kind.is_none())
+            || self.probes.iter().any(ProbeReport::is_missing)
     }
 
     /// For people.
@@ -102,18 +133,23 @@ impl CheckReport {
             ),
         );
         for probe in &self.probes {
-            let mark = match (probe.kind, probe.is_wanted) {
-                (Some(kind), _) => kind,
-                (None, true) => "MISSING",
-                (None, false) => "off",
-            };
             append(
                 &mut out,
                 format_args!(
-                    "  {mark:<8} {:<17} {}\n",
+                    "  {:<8} {:<17} {}\n",
+                    probe.mark(),
                     probe.probe,
                     Escaped(&probe.reason)
                 ),
+            );
+        }
+        if !self.not_seen.is_empty() {
+            append(&mut out, format_args!("\nnot seen here\n"));
+        }
+        for missed in &self.not_seen {
+            append(
+                &mut out,
+                format_args!("  {} (no {})\n", missed.what, missed.probe),
             );
         }
         if let Some(failure) = &self.failure {
@@ -169,7 +205,17 @@ mod tests {
                     is_wanted: false,
                     reason: "not asked for".to_owned(),
                 },
+                ProbeReport {
+                    probe: "fuse_return",
+                    kind: None,
+                    is_wanted: true,
+                    reason: "fexit: refused".to_owned(),
+                },
             ],
+            not_seen: vec![NotSeen {
+                probe: "fuse_return",
+                what: "requests that are refused",
+            }],
             failure: None,
         }
     }
@@ -187,7 +233,7 @@ mod tests {
             need.remedy = "run as root";
         }
         let text = report.text();
-        assert_eq!(text.matches("MISSING").count(), 3, "{text}");
+        assert_eq!(text.matches("MISSING  ").count(), 2, "{text}");
         assert_eq!(text.matches("remedy: run as root\n").count(), 1, "{text}");
     }
 

@@ -6,6 +6,7 @@ use crate::{
     alert::{Change, Severity, State, Transition, Victim},
     errno::Errno,
     operation::Operation,
+    sight::NotSeen,
     snapshot::{
         BlockedTask, ClassLatency, Fuse, Mount, ObserverHealth, OperationCount, Probe, Request,
         Server, ServerStatus, Snapshot, Superblock,
@@ -215,6 +216,10 @@ fn health() -> ObserverHealth {
                 reason: "CAP_BPF is missing".to_owned(),
             },
         ],
+        not_seen: vec![NotSeen {
+            probe: "fuse_return",
+            what: "requests that are refused",
+        }],
         events: vec![("record", 5), ("mountinfo", 1)],
         dropped: vec![("ring_full", 0)],
         maps: vec![("IN_FLIGHT", 3, 65_536)],
@@ -254,6 +259,7 @@ pub(crate) fn healthy_snapshot() -> Snapshot {
         .superblocks
         .retain(|superblock| superblock.state == State::Ok);
     snapshot.observer.degraded.clear();
+    snapshot.observer.not_seen.clear();
     snapshot
 }
 

@@ -69,6 +69,9 @@ pub fn table(snapshot: &Snapshot, medium: Medium) -> String {
     for lack in &snapshot.observer.degraded {
         append(&mut out, format_args!("note: {}\n", Escaped(lack)));
     }
+    for missed in &snapshot.observer.not_seen {
+        append(&mut out, format_args!("not seen: {}\n", missed.what));
+    }
     if rows.is_empty() {
         out.push_str(&nothing_in_scope(snapshot.superblocks_out_of_scope));
     }

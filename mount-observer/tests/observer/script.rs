@@ -45,7 +45,7 @@ use zerocopy::IntoBytes;
 
 use crate::{
     show::show,
-    world::{Connection, Mount, Process, Request, Server, Sleeper, World},
+    world::{Connection, Mount, PROBES, Process, Request, Server, Sleeper, World},
 };
 
 /// Runs a scenario; returns what the observer said.
@@ -196,8 +196,7 @@ fn learn(world: &mut World, first: &str, rest: &[&str]) -> Option<()> {
             *world.counters.entry(name).or_default() += lost;
         }
         "probe" => {
-            let known = ["fuse_send", "fuse_end", "server_exit", "sys_exit"];
-            let name = known.into_iter().find(|name| rest.get(1) == Some(name))?;
+            let name = PROBES.into_iter().find(|name| rest.get(1) == Some(name))?;
             match *rest.first()? {
                 "missing" => world.missing_probes.insert(name),
                 "back" => world.missing_probes.remove(name),

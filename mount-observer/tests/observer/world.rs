@@ -21,6 +21,7 @@ use mount_observer::{
 use mount_observer_common::{Op, PATH_MAX_BYTES, PathRecord, Record, TotalsValue, bucket_of};
 use zerocopy::IntoBytes;
 
+pub(crate) use readings::PROBES;
 use readings::comm;
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
