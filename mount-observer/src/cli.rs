@@ -116,6 +116,9 @@ pub(crate) struct CheckArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print what the plan is made from, as JSON, and try nothing
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) facts: bool,
 }
 
 /// What every command that looks at the kernel takes.

@@ -13,7 +13,7 @@ use mount_observer::{
     daemon::{
         check::check,
         config_file::{ConfigFileError, ConfigSource},
-        log,
+        facts, log,
         look::look,
         run::run,
     },
@@ -109,6 +109,10 @@ fn plugin_line(status: nagios::Status, line: &str) -> u8 {
 }
 
 fn check_kernel(args: &CheckArgs) -> anyhow::Result<u8> {
+    if args.facts {
+        show_json(&facts::gather().facts)?;
+        return Ok(0);
+    }
     let settings = args.settings.clone();
     let source = ConfigSource::new(settings.config.clone(), move |config| {
         settings.apply(config);

@@ -20,6 +20,7 @@ use mount_observer::{
     errno::Errno,
     input::MountPoint,
     plan::{self, Purpose},
+    sight,
     superblock::Dev,
 };
 
@@ -111,18 +112,18 @@ fn attach_empty(programs: &[(&str, &str)]) -> Result<Attached> {
 }
 
 fn attach_observer(mode: StatxMode, place: &Place) -> Result<Attached> {
-    let facts = facts::gather();
-    let plan = plan::plan(&facts, Purpose::Watch(mode));
+    let found = facts::gather();
+    let plan = plan::plan(&found.facts, Purpose::Watch(mode));
     let options = Options {
         slow_ns: 1_000_000_000,
         recorded_errno: Errno::CONNECTION_CLASS.to_vec(),
         log: BpfLogLevel::Off,
         ring_bytes: None,
     };
-    let mut kernel = Kernel::load(&plan, &facts, &options)?;
+    let mut kernel = Kernel::load(&plan, &found, &options)?;
     for probe in &kernel.probes {
         ensure!(
-            !probe.is_wanted || probe.kind.is_some(),
+            !probe.is_wanted || probe.kind.is_some() || !sight::blinds(probe.probe).anything(),
             "{}: {}",
             probe.probe,
             probe.reason

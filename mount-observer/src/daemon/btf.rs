@@ -1,7 +1,10 @@
-//! A reader for BTF, the kernel's type information: field offsets and which functions and
-//! tracepoints exist. Reads `vmlinux` in 2 ms and a module's split BTF on top of it.
+//! A reader for BTF, the kernel's type information: field offsets, functions with their prototypes,
+//! and which tracepoints and helpers exist. Reads `vmlinux` in 2 ms and a module's split BTF on top
+//! of it.
 //!
 //! The format: <https://docs.kernel.org/bpf/btf.html>. Nothing is decoded that is not asked for.
+
+mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,14 +31,46 @@ pub enum BtfError {
 
 /// `BTF_KIND_*`, `include/uapi/linux/btf.h`; only those that are looked into.
 mod kind {
+    pub(super) const INT: u32 = 1;
+    pub(super) const PTR: u32 = 2;
+    pub(super) const ARRAY: u32 = 3;
     pub(super) const STRUCT: u32 = 4;
     pub(super) const UNION: u32 = 5;
+    pub(super) const ENUM: u32 = 6;
+    pub(super) const FWD: u32 = 7;
     pub(super) const TYPEDEF: u32 = 8;
     pub(super) const VOLATILE: u32 = 9;
     pub(super) const CONST: u32 = 10;
     pub(super) const RESTRICT: u32 = 11;
     pub(super) const FUNC: u32 = 12;
+    pub(super) const FUNC_PROTO: u32 = 13;
     pub(super) const TYPE_TAG: u32 = 18;
+    pub(super) const ENUM64: u32 = 19;
+}
+
+/// What a name can stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A struct by its tag.
+    Struct,
+    /// An enum by its tag.
+    Enum,
+    /// A typedef; `btf_trace_x` is one of tracepoint `x`.
+    Typedef,
+    /// A function; `bpf_iter_x` is one of iterator `x`.
+    Function,
+}
+
+impl Kind {
+    const fn from_wire(kind: u32) -> Option<Self> {
+        match kind {
+            kind::STRUCT => Some(Self::Struct),
+            kind::ENUM => Some(Self::Enum),
+            kind::TYPEDEF => Some(Self::Typedef),
+            kind::FUNC => Some(Self::Function),
+            _ => None,
+        }
+    }
 }
 
 /// Bytes of `struct btf_header` that are looked at.
@@ -56,6 +91,8 @@ pub struct Btf {
 /// One blob. Its types and strings are numbered after those of the blobs before it.
 #[derive(Debug)]
 struct Section {
+    /// The module; `None` for the kernel.
+    owner: Option<String>,
     bytes: Vec<u8>,
     first_id: u32,
     /// Position of each type in `bytes`.
@@ -92,75 +129,63 @@ impl TypeHeader {
 impl Btf {
     /// Reads the kernel's own BTF.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, BtfError> {
-        let section = Section::parse(bytes, 1, 0)?;
+        let section = Section::parse(None, bytes, 1, 0)?;
         Ok(Self {
             sections: vec![section],
         })
     }
 
-    /// Adds a module's BTF, which refers to the kernel's.
-    pub fn add_split(&mut self, bytes: Vec<u8>) -> Result<(), BtfError> {
+    /// Adds the BTF of a module, which refers to the kernel's.
+    pub fn add_split(&mut self, module: &str, bytes: Vec<u8>) -> Result<(), BtfError> {
         let (first_id, first_string) = self.sections.last().map_or((1, 0), Section::end);
+        let owner = Some(module.to_owned());
         self.sections
-            .push(Section::parse(bytes, first_id, first_string)?);
+            .push(Section::parse(owner, bytes, first_id, first_string)?);
         Ok(())
     }
 
+    /// The type numbers of those names that exist, in one pass. Of several types of one name the
+    /// first counts, so the kernel's before a module's.
+    pub fn find<'a>(&self, wanted: &BTreeSet<(Kind, &'a str)>) -> BTreeMap<(Kind, &'a str), u32> {
+        let names = wanted.iter().map(|&(kind, name)| ((kind, name), name));
+        let wanted: BTreeMap<(Kind, &str), &'a str> = names.collect();
+        let mut found = BTreeMap::new();
+        for (id, header) in self.headers() {
+            let Some(kind) = Kind::from_wire(header.kind()) else {
+                continue;
+            };
+            let name = self
+                .string(header.name)
+                .and_then(|name| std::str::from_utf8(name).ok());
+            if let Some(name) = name.and_then(|name| wanted.get(&(kind, name))) {
+                found.entry((kind, *name)).or_insert(id);
+            }
+        }
+        found
+    }
+
+    /// The module that defines a type; `None` for the kernel itself.
+    pub fn owner(&self, id: u32) -> Option<String> {
+        self.section(id)?.owner.clone()
+    }
+
     /// The offset of each field by the global it goes to; those that do not exist are left out.
-    /// Of several fields for one global the first counts.
-    pub fn offsets(&self, fields: &[FieldPath]) -> BTreeMap<&'static str, u32> {
-        let wanted: BTreeSet<&str> = fields.iter().map(|field| field.type_name).collect();
-        let structs = self.structs(&wanted);
+    /// Of several fields for one global the first counts. `structs` are found types.
+    pub fn offsets(
+        &self,
+        fields: &[FieldPath],
+        structs: &BTreeMap<(Kind, &str), u32>,
+    ) -> BTreeMap<&'static str, u32> {
         let mut offsets = BTreeMap::new();
         for field in fields {
             let found = structs
-                .get(field.type_name)
+                .get(&(Kind::Struct, field.type_name))
                 .and_then(|&id| self.path_offset(id, field.field));
             if let Some(offset) = found {
                 offsets.entry(field.global).or_insert(offset);
             }
         }
         offsets
-    }
-
-    /// What follows `prefix` in the names of all typedefs (`btf_trace_` names tracepoints).
-    pub fn typedefs(&self, prefix: &str) -> BTreeSet<String> {
-        self.names(kind::TYPEDEF, prefix)
-    }
-
-    /// What follows `prefix` in the names of all functions (`bpf_iter_` names iterators).
-    pub fn functions(&self, prefix: &str) -> BTreeSet<String> {
-        self.names(kind::FUNC, prefix)
-    }
-
-    fn names(&self, kind: u32, prefix: &str) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
-        for header in self.headers().filter(|(_, header)| header.kind() == kind) {
-            let rest = self
-                .string(header.1.name)
-                .and_then(|n| n.strip_prefix(prefix.as_bytes()));
-            if let Some(rest) = rest.and_then(|rest| std::str::from_utf8(rest).ok()) {
-                names.insert(rest.to_owned());
-            }
-        }
-        names
-    }
-
-    /// The type numbers of structs by name.
-    fn structs<'a>(&self, wanted: &BTreeSet<&'a str>) -> BTreeMap<&'a str, u32> {
-        let mut found = BTreeMap::new();
-        for (id, header) in self
-            .headers()
-            .filter(|(_, header)| header.kind() == kind::STRUCT)
-        {
-            let name = self
-                .string(header.name)
-                .and_then(|name| std::str::from_utf8(name).ok());
-            if let Some(&name) = name.and_then(|name| wanted.get(name)) {
-                found.entry(name).or_insert(id);
-            }
-        }
-        found
     }
 
     fn headers(&self) -> impl Iterator<Item = (u32, TypeHeader)> {
@@ -231,11 +256,12 @@ impl Btf {
         None
     }
 
+    fn section(&self, id: u32) -> Option<&Section> {
+        self.sections.iter().rfind(|section| section.first_id <= id)
+    }
+
     fn locate(&self, id: u32) -> Option<(&Section, usize)> {
-        let section = self
-            .sections
-            .iter()
-            .rfind(|section| section.first_id <= id)?;
+        let section = self.section(id)?;
         let index = usize::try_from(id - section.first_id).ok()?;
         let at = section.types.get(index)?;
         Some((section, usize::try_from(*at).ok()?))
@@ -253,8 +279,14 @@ impl Btf {
 }
 
 impl Section {
-    fn parse(bytes: Vec<u8>, first_id: u32, first_string: u32) -> Result<Self, BtfError> {
+    fn parse(
+        owner: Option<String>,
+        bytes: Vec<u8>,
+        first_id: u32,
+        first_string: u32,
+    ) -> Result<Self, BtfError> {
         let mut section = Self {
+            owner,
             bytes,
             first_id,
             types: Vec::new(),

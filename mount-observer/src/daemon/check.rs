@@ -23,17 +23,18 @@ const RUN_AS_ROOT: &str = "run as root, or grant CAP_BPF, CAP_PERFMON, CAP_SYS_P
 
 /// Looks at everything.
 pub fn check(config: &Config) -> CheckReport {
-    let facts = facts::gather();
-    let plan = plan(&facts, Purpose::Watch(config.probes.statx));
+    let found = facts::gather();
+    let facts = &found.facts;
+    let plan = plan(facts, Purpose::Watch(config.probes.statx));
     let options: Options = run::options(config);
-    let (probes, failure) = match Kernel::load(&plan, &facts, &options) {
+    let (probes, failure) = match Kernel::load(&plan, &found, &options) {
         Ok(kernel) => (kernel.probes.iter().map(ProbeReport::from).collect(), None),
         Err(error) => (untried(&plan), Some(run::chain(&error))),
     };
     CheckReport {
         kernel: facts.release.clone(),
-        facts: described(&facts),
-        needs: needs(&facts),
+        facts: described(facts),
+        needs: needs(facts),
         statx: plan.statx.name().to_owned(),
         statx_reason: plan.statx_reason.to_owned(),
         not_seen: not_seen(&probes),
@@ -47,16 +48,13 @@ fn untried(plan: &crate::plan::AttachPlan) -> Vec<ProbeReport> {
     let report = |planned: &crate::plan::PlannedProbe| ProbeReport {
         probe: planned.probe.name(),
         kind: None,
-        is_wanted: planned.is_wanted,
-        reason: match planned.candidates.first() {
-            Some(candidate) => format!("planned as {}, not tried", candidate.mechanism.name()),
-            None if planned.is_wanted => planned
-                .refused
-                .iter()
-                .map(|(mechanism, reason)| format!("{}: {reason}", mechanism.name()))
-                .collect::<Vec<_>>()
-                .join("; "),
-            None => "not asked for".to_owned(),
+        is_wanted: planned.is_wanted(),
+        reason: match (planned.candidates.first(), planned.unwanted) {
+            (Some(candidate), _) => {
+                format!("planned as {}, not tried", candidate.mechanism.name())
+            }
+            (None, Some(why)) => why.to_owned(),
+            (None, None) => planned.refusals(),
         },
     };
     plan.probes.iter().map(report).collect()
@@ -71,7 +69,7 @@ fn described(facts: &KernelFacts) -> Vec<(String, String)> {
     };
     let fuse: Vec<&str> = ["fuse_request_send", "fuse_request_end"]
         .into_iter()
-        .filter(|&name| facts.tracepoints.contains(name))
+        .filter(|&name| facts.tracepoints.contains_key(name))
         .collect();
     let or_none = |list: &[&str]| {
         if list.is_empty() {
@@ -87,7 +85,9 @@ fn described(facts: &KernelFacts) -> Vec<(String, String)> {
     vec![
         ("type information (BTF)".to_owned(), yes_no(facts.has_btf)),
         ("lockdown".to_owned(), lockdown.to_owned()),
+        ("FUSE".to_owned(), facts.fuse.name().to_owned()),
         ("FUSE tracepoints".to_owned(), or_none(&fuse)),
+        ("kprobes".to_owned(), yes_no(facts.has_kprobe_pmu)),
         ("iterators".to_owned(), or_none(&iterators)),
     ]
 }

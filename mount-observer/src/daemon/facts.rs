@@ -1,12 +1,20 @@
 //! What this kernel offers and what we are allowed: read from the kernel's own descriptions of
 //! itself, loading nothing.
 
-use std::{collections::BTreeMap, fs, io};
+mod fuse;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+};
 
 use mount_observer_common::{ABSENT, OFFSETS};
 
-use super::btf::{Btf, BtfError};
-use crate::plan::{KernelFacts, Lockdown};
+use super::{
+    btf::{Btf, BtfError, Kind},
+    symbols::Symbols,
+};
+use crate::plan::{self, KernelFacts, Lockdown, Owner, Questions};
 
 /// Why the kernel's type information is not available.
 #[derive(Debug, thiserror::Error)]
@@ -19,50 +27,116 @@ pub enum FactsError {
     Parse(#[source] BtfError),
 }
 
+/// The facts, and what was read with them.
+#[derive(Clone, Debug, Default)]
+pub struct Gathered {
+    /// The facts.
+    pub facts: KernelFacts,
+    /// Where the functions we know lie: one reading serves all, it takes longest.
+    pub symbols: Symbols,
+}
+
 /// Gathers the facts. What cannot be read is absent from them, never guessed.
-pub fn gather() -> KernelFacts {
+pub fn gather() -> Gathered {
     let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let questions = plan::questions();
+    let symbols = Symbols::read(&questions.functions).unwrap_or_default();
     let mut facts = KernelFacts {
         release: read_line("/proc/sys/kernel/osrelease"),
+        symbols: asked(symbols.owners(), &questions.functions),
+        has_kprobe_pmu: !read_line("/sys/bus/event_source/devices/kprobe/type").is_empty(),
         lockdown: parse_lockdown(&read_line("/sys/kernel/security/lockdown")),
         capabilities: parse_capabilities(&status),
         has_tracefs: is_mounted(&mounts, b"tracefs"),
         fusectl: super::fusectl::mount_point(&mounts),
-        has_symbols: super::symbols::are_shown(),
+        has_symbols: symbols.are_shown,
         ..KernelFacts::default()
     };
     match read_btf() {
-        Ok(btf) => {
-            facts.has_btf = true;
-            facts.tracepoints = btf.typedefs("btf_trace_");
-            facts.iterators = btf.functions("bpf_iter_");
-            facts.offsets = all_offsets(&btf);
-        }
+        Ok(btf) => describe(&mut facts, &btf, &questions),
         Err(error) => tracing::warn!(
             error = %error,
             cause = std::error::Error::source(&error).map(ToString::to_string),
             "the kernel's type information is not available: nothing can be attached"
         ),
     }
-    facts
+    Gathered { facts, symbols }
+}
+
+fn asked(mut all: BTreeMap<String, Owner>, names: &BTreeSet<&str>) -> BTreeMap<String, Owner> {
+    all.retain(|name, _| names.contains(name.as_str()));
+    all
+}
+
+/// Adds what BTF tells.
+fn describe(facts: &mut KernelFacts, btf: &Btf, questions: &Questions) {
+    let tracepoints = with_prefix("btf_trace_", &questions.tracepoints);
+    let iterators = with_prefix("bpf_iter_", &questions.iterators);
+    let mut wanted: BTreeSet<(Kind, &str)> = OFFSETS
+        .iter()
+        .map(|path| (Kind::Struct, path.type_name))
+        .collect();
+    wanted.insert((Kind::Struct, fuse::MARK));
+    wanted.insert((Kind::Enum, "bpf_func_id"));
+    wanted.extend(tracepoints.values().map(|name| (Kind::Typedef, &**name)));
+    wanted.extend(iterators.values().map(|name| (Kind::Function, &**name)));
+    wanted.extend((questions.functions.iter()).map(|&name| (Kind::Function, name)));
+    let found = btf.find(&wanted);
+
+    facts.has_btf = true;
+    for &name in &questions.functions {
+        let function = found.get(&(Kind::Function, name));
+        if let Some(function) = function.and_then(|&id| btf.function(id)) {
+            facts.functions.insert(name.to_owned(), function);
+        }
+    }
+    for (name, typedef) in &tracepoints {
+        if let Some(&id) = found.get(&(Kind::Typedef, &**typedef)) {
+            facts.tracepoints.insert((*name).to_owned(), btf.owner(id));
+        }
+    }
+    for (name, function) in &iterators {
+        if found.contains_key(&(Kind::Function, &**function)) {
+            facts.iterators.insert((*name).to_owned());
+        }
+    }
+    if let Some(&id) = found.get(&(Kind::Enum, "bpf_func_id")) {
+        let names = btf.enumerators(id, "BPF_FUNC_").into_iter();
+        let asked = names.filter(|name| questions.helpers.contains(name));
+        facts.helpers = asked.map(str::to_owned).collect();
+    }
+    facts.offsets = all_offsets(btf, &found);
+    let owner = found.get(&(Kind::Struct, fuse::MARK));
+    facts.fuse = fuse::presence(owner.map(|&id| btf.owner(id)).as_ref());
+}
+
+/// Each name with its name in BTF.
+fn with_prefix<'a>(prefix: &str, names: &BTreeSet<&'a str>) -> BTreeMap<&'a str, String> {
+    let names = names.iter();
+    names
+        .map(|&name| (name, format!("{prefix}{name}")))
+        .collect()
 }
 
 /// Every global's offset; `ABSENT` where the field does not exist. A module's types, where the
 /// kernel has FUSE as one, come on top.
-fn all_offsets(btf: &Btf) -> BTreeMap<&'static str, u32> {
-    let mut offsets = btf.offsets(OFFSETS);
-    for path in OFFSETS {
-        offsets.entry(path.global).or_insert(ABSENT);
-    }
-    offsets
+fn all_offsets(btf: &Btf, found: &BTreeMap<(Kind, &str), u32>) -> BTreeMap<String, u32> {
+    let offsets = btf.offsets(OFFSETS, found);
+    OFFSETS
+        .iter()
+        .map(|path| {
+            let offset = offsets.get(path.global).copied().unwrap_or(ABSENT);
+            (path.global.to_owned(), offset)
+        })
+        .collect()
 }
 
 fn read_btf() -> Result<Btf, FactsError> {
     let bytes = fs::read("/sys/kernel/btf/vmlinux").map_err(FactsError::Read)?;
     let mut btf = Btf::parse(bytes).map_err(FactsError::Parse)?;
     if let Ok(module) = fs::read("/sys/kernel/btf/fuse") {
-        btf.add_split(module).map_err(FactsError::Parse)?;
+        btf.add_split("fuse", module).map_err(FactsError::Parse)?;
     }
     Ok(btf)
 }

@@ -21,11 +21,13 @@ use attach::Programs;
 use super::{
     bpf,
     bpf_log::{self, BpfLog},
-    clock, heap,
+    clock,
+    facts::Gathered,
+    heap,
     maps::{self, Maps, MapsError, Sizes},
     ring::Ring,
     scan::{ConnectionChecker, Scanner},
-    symbols, syscalls, tick,
+    syscalls, tick,
 };
 use crate::{
     config::{BpfLogLevel, StatxMode},
@@ -115,12 +117,9 @@ impl std::fmt::Debug for Attached {
 }
 
 impl Kernel {
-    /// Loads and attaches. Takes some 50 ms, most of them for the symbols.
-    pub fn load(
-        plan: &AttachPlan,
-        facts: &KernelFacts,
-        options: &Options,
-    ) -> Result<Self, LoadError> {
+    /// Loads and attaches.
+    pub fn load(plan: &AttachPlan, found: &Gathered, options: &Options) -> Result<Self, LoadError> {
+        let facts = &found.facts;
         may_load(facts)?;
         let cpus = aya::util::nr_cpus()
             .map_err(|(what, error)| LoadError::Maps(MapsError::Cpus(what, error)))?;
@@ -135,7 +134,7 @@ impl Kernel {
         };
         set_settings(&mut ebpf, settings)?;
         set_syscalls(&mut ebpf)?;
-        let wait_functions = symbols::wait_functions().unwrap_or_default();
+        let wait_functions = found.symbols.wait_functions();
         set_wait_ranges(&mut ebpf, &wait_functions)?;
         let Programs {
             mut ebpf,

@@ -28,8 +28,9 @@ const BETWEEN: Duration = Duration::from_millis(200);
 
 /// Looks.
 pub fn look(config: &Config) -> Result<Arc<Snapshot>, RunError> {
-    let facts = facts::gather();
-    let kernel = Kernel::load(&plan(&facts, Purpose::Look), &facts, &run::options(config))?;
+    let found = facts::gather();
+    let facts = &found.facts;
+    let kernel = Kernel::load(&plan(facts, Purpose::Look), &found, &run::options(config))?;
     let own_namespace = mountinfo::namespace_of("self")
         .map_err(|error| RunError::System("read the own mount namespace", error))?;
     let own_table =

@@ -84,10 +84,11 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
         .map_err(|error| RunError::System("leave the working directory", error))?;
     let address = listen_address(&config.web.listen_address)
         .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9967)));
-    let facts = facts::gather();
-    let plan = plan(&facts, Purpose::Watch(config.probes.statx));
+    let found = facts::gather();
+    let facts = &found.facts;
+    let plan = plan(facts, Purpose::Watch(config.probes.statx));
     let listener = http::bind(address)?;
-    let kernel = Kernel::load(&plan, &facts, &options(config))?;
+    let kernel = Kernel::load(&plan, &found, &options(config))?;
     for probe in &kernel.probes {
         if probe.is_wanted && probe.kind.is_none() {
             tracing::warn!(
@@ -108,7 +109,7 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
         .build()
         .map_err(|error| RunError::System("start the event loop", error))?;
     let result = runtime.block_on(async {
-        let (daemon, shared, tables) = Daemon::start(config, source, kernel, &facts, log)?;
+        let (daemon, shared, tables) = Daemon::start(config, source, kernel, facts, log)?;
         http::serve(listener, shared)?;
         tracing::info!(%address, statx = plan.statx.name(), "observing");
         daemon.watch(tables).await

@@ -89,7 +89,12 @@ fn offset(btf: &Btf, type_name: &'static str, field: &'static str) -> Option<u32
         type_name,
         field,
     };
-    btf.offsets(&[path]).get("OFF").copied()
+    btf.offsets(&[path], &structs(btf)).get("OFF").copied()
+}
+
+fn structs(btf: &Btf) -> BTreeMap<(Kind, &'static str), u32> {
+    let names = ["outer", "module_type"];
+    btf.find(&names.map(|name| (Kind::Struct, name)).into())
 }
 
 #[test]
@@ -107,19 +112,56 @@ fn a_modules_types_build_on_the_kernels() {
     let mut split = Blob::split(&base);
     split.add_struct("module_type", &[("own", 1, 0), ("base", 2, 128)]);
     let mut btf = Btf::parse(base.bytes()).unwrap();
-    btf.add_split(split.bytes()).unwrap();
+    btf.add_split("fuse", split.bytes()).unwrap();
     assert_eq!(offset(&btf, "module_type", "base.y"), Some(20));
     assert_eq!(offset(&btf, "outer", "in.y"), Some(36));
+    let structs = structs(&btf);
+    let owner = |name| btf.owner(structs[&(Kind::Struct, name)]);
+    assert_eq!(owner("module_type"), Some("fuse".to_owned()));
+    assert_eq!(owner("outer"), None);
 }
 
 #[test]
-fn tracepoints_and_iterators_are_listed_by_name() {
+fn only_what_is_wanted_is_found_and_by_its_kind() {
     let btf = Btf::parse(base().bytes()).unwrap();
+    let wanted = [
+        (Kind::Typedef, "btf_trace_fuse_request_send"),
+        (Kind::Function, "bpf_iter_task"),
+        (Kind::Function, "btf_trace_fuse_request_send"),
+        (Kind::Function, "bpf_iter_file"),
+    ];
+    let found = btf.find(&wanted.into());
+    let found: Vec<_> = found.keys().map(|(_, name)| *name).collect();
+    assert_eq!(found, ["btf_trace_fuse_request_send", "bpf_iter_task"]);
+}
+
+#[test]
+fn a_prototype_is_told_as_c_writes_it() {
+    let mut blob = base();
+    blob.add("", kind::CONST, 2);
+    blob.add("", kind::PTR, 8);
+    blob.add("", kind::PTR, 1);
+    blob.add("", kind::PTR, 10);
+    blob.words(&[0, kind::FUNC_PROTO << 24 | 3, 0, 0, 9, 0, 11, 0, 4]);
+    blob.add("ask", kind::FUNC, 12);
+    let btf = Btf::parse(blob.bytes()).unwrap();
+    let ask = btf.function(13).unwrap();
     assert_eq!(
-        btf.typedefs("btf_trace_"),
-        ["fuse_request_send".to_owned()].into()
+        ask.parameters,
+        ["const struct inner *", "int **", "inner_t"]
     );
-    assert_eq!(btf.functions("bpf_iter_"), ["task".to_owned()].into());
+    assert_eq!(ask.result, "void");
+    assert_eq!(btf.function(1), None);
+}
+
+#[test]
+fn the_values_of_an_enum_are_listed() {
+    let mut blob = base();
+    let (name, first, second) = (blob.name("e"), blob.name("E_ONE"), blob.name("OTHER"));
+    blob.words(&[name, kind::ENUM << 24 | 2, 4, first, 1, second, 2]);
+    let btf = Btf::parse(blob.bytes()).unwrap();
+    assert_eq!(btf.enumerators(8, "E_"), ["ONE"]);
+    assert_eq!(btf.enumerators(1, "E_"), <[&str; 0]>::default());
 }
 
 #[test]
@@ -130,7 +172,8 @@ fn of_two_fields_for_one_global_the_first_that_exists_counts() {
         type_name: "outer",
         field,
     };
-    let offsets = btf.offsets(&[path("absent"), path("hidden"), path("first")]);
+    let paths = [path("absent"), path("hidden"), path("first")];
+    let offsets = btf.offsets(&paths, &structs(&btf));
     assert_eq!(offsets, [("OFF", 16)].into());
 }
 
@@ -141,7 +184,10 @@ fn every_prefix_of_a_blob_is_refused_or_read_without_a_panic() {
         let cut = bytes.get(..len).unwrap().to_vec();
         if let Ok(btf) = Btf::parse(cut) {
             // Cut within the strings: what is left must still be readable.
-            let _offsets = btf.offsets(OFFSETS);
+            let wanted = OFFSETS.iter().map(|path| (Kind::Struct, path.type_name));
+            let structs = btf.find(&wanted.collect());
+            let _offsets = btf.offsets(OFFSETS, &structs);
+            let _functions: Vec<_> = (0..20).map(|id| btf.function(id)).collect();
         }
     }
     assert_eq!(

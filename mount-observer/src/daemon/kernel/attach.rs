@@ -7,7 +7,7 @@ use std::{
 
 use aya::{
     Btf, Ebpf,
-    programs::{BtfTracePoint, Iter, ProgramError, RawTracePoint},
+    programs::{BtfTracePoint, FEntry, FExit, Iter, KProbe, ProgramError, RawTracePoint},
 };
 
 use super::LoadError;
@@ -53,12 +53,8 @@ impl Programs {
         let mut health = ProbeHealth {
             probe: planned.probe.name(),
             kind: None,
-            is_wanted: planned.is_wanted,
-            reason: if planned.is_wanted {
-                String::new()
-            } else {
-                "not asked for".to_owned()
-            },
+            is_wanted: planned.is_wanted(),
+            reason: planned.unwanted.unwrap_or_default().to_owned(),
         };
         let mut refused: Vec<String> = planned
             .refused
@@ -69,7 +65,7 @@ impl Programs {
             match self.try_candidate(btf, planned.probe, candidate) {
                 Ok(()) => {
                     health.kind = Some(candidate.mechanism.name());
-                    candidate.reason.clone_into(&mut health.reason);
+                    health.reason.clone_from(&candidate.reason);
                     break;
                 }
                 Err(error) => {
@@ -90,6 +86,9 @@ impl Programs {
         probe: Probe,
         candidate: &Candidate,
     ) -> Result<(), AttachError> {
+        if let Some(module) = &candidate.module {
+            return Err(AttachError::Module(module.clone()));
+        }
         let program = self
             .ebpf
             .program_mut(candidate.program)
@@ -106,6 +105,27 @@ impl Programs {
                 let program: &mut RawTracePoint = program.try_into()?;
                 program.load()?;
                 program.attach(candidate.target)?;
+                self.attached
+                    .push(program.fd()?.as_fd().try_clone_to_owned()?);
+            }
+            Mechanism::FEntry => {
+                let program: &mut FEntry = program.try_into()?;
+                program.load(candidate.target, btf)?;
+                program.attach()?;
+                self.attached
+                    .push(program.fd()?.as_fd().try_clone_to_owned()?);
+            }
+            Mechanism::FExit => {
+                let program: &mut FExit = program.try_into()?;
+                program.load(candidate.target, btf)?;
+                program.attach()?;
+                self.attached
+                    .push(program.fd()?.as_fd().try_clone_to_owned()?);
+            }
+            Mechanism::KProbe => {
+                let program: &mut KProbe = program.try_into()?;
+                program.load()?;
+                program.attach(candidate.target, 0)?;
                 self.attached
                     .push(program.fd()?.as_fd().try_clone_to_owned()?);
             }
@@ -136,6 +156,8 @@ impl Programs {
 enum AttachError {
     #[error("the object has no such program")]
     Missing,
+    #[error("in module {0}")]
+    Module(String),
     #[error("refused")]
     Program(#[from] ProgramError),
     #[error("refused")]
