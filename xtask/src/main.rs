@@ -13,6 +13,7 @@ mod packages;
 mod provenance;
 mod steps;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! What the tests on real mounts need installed, and the Debian packages that bring it.
+//! What tests need installed, and the Debian packages that bring it.
 
 use std::{path::Path, process::Command};
 
@@ -7,7 +7,8 @@ use anyhow::{Result, bail};
 use crate::steps;
 
 /// A program and where it may be.
-struct Tool {
+#[derive(Debug)]
+pub(crate) struct Tool {
     /// Debian package.
     package: &'static str,
     /// Absolute paths, any of which will do.
@@ -15,7 +16,7 @@ struct Tool {
 }
 
 /// Everything `tests/` runs besides cargo's own output.
-const TOOLS: [Tool; 6] = [
+pub(crate) const MOUNTS: [Tool; 6] = [
     Tool {
         package: "bindfs",
         paths: &["/usr/bin/bindfs", "/usr/local/bin/bindfs"],
@@ -49,14 +50,29 @@ const TOOLS: [Tool; 6] = [
     },
 ];
 
+/// What guests are made with and run in.
+pub(crate) const GUESTS: [Tool; 2] = [
+    Tool {
+        package: "qemu-system-x86",
+        paths: &[
+            "/usr/bin/qemu-system-x86_64",
+            "/usr/local/bin/qemu-system-x86_64",
+        ],
+    },
+    Tool {
+        package: "xz-utils",
+        paths: &["/usr/bin/xz", "/bin/xz"],
+    },
+];
+
 /// Whether this is a Debian on which we are root.
 pub(crate) fn may_install() -> bool {
     rustix::process::geteuid().is_root() && is_file("/usr/bin/apt-get")
 }
 
 /// Finds what is missing; installs it when asked to, else says what to install.
-pub(crate) fn provide(install: bool) -> Result<()> {
-    let missing: Vec<_> = TOOLS.iter().filter(|tool| !is_there(tool)).collect();
+pub(crate) fn provide(tools: &[Tool], install: bool) -> Result<()> {
+    let missing: Vec<_> = tools.iter().filter(|tool| !is_there(tool)).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use crate::{
     packages,
     steps::{Steps, cargo, run as run_command},
+    vm,
 };
 
 /// Tests of real mounts that run at the same time: they mostly wait, and each runs an observer.
@@ -29,6 +30,8 @@ pub(crate) struct Args {
     /// What to run.
     #[arg(value_enum, default_value_t = Scope::All)]
     scope: Scope,
+    #[command(flatten)]
+    guests: vm::Request,
     /// Do not install anything. As root on Debian, what is missing is installed: Debian packages
     /// through apt-get, and the toolchain that rebuilds the eBPF object. Otherwise it is named.
     #[arg(long)]
@@ -41,7 +44,9 @@ enum Scope {
     Unit,
     /// Real mounts on this machine's kernel; needs root.
     Host,
-    /// Both.
+    /// Real mounts on the kernels of Debian 11 to 13 and newer, each in an emulator.
+    Vm,
+    /// The unit tests and the host's.
     All,
 }
 
@@ -49,11 +54,15 @@ enum Scope {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let install = !args.no_install && packages::may_install();
     let mut steps = Steps::new();
-    if args.scope != Scope::Host {
+    let includes = |scope| [scope, Scope::All].contains(&args.scope);
+    if includes(Scope::Unit) {
         unit(&mut steps, install);
     }
-    if args.scope != Scope::Unit {
+    if includes(Scope::Host) {
         host(&mut steps, install);
+    }
+    if args.scope == Scope::Vm {
+        guests(&mut steps, install, &args.guests);
     }
     steps.finish()
 }
@@ -97,7 +106,7 @@ fn unit(steps: &mut Steps, install: bool) {
 
 fn host(steps: &mut Steps, install: bool) {
     steps.step("what the tests on real mounts need", || {
-        packages::provide(install)
+        packages::provide(&packages::MOUNTS, install)
     });
     steps.step("the observer as users run it", || {
         run_command(&mut cargo(&["build", "--package=mount-observer"])?)
@@ -113,6 +122,14 @@ fn host(steps: &mut Steps, install: bool) {
             HOST_TEST_THREADS,
         ])?)
     });
+}
+
+fn guests(steps: &mut Steps, install: bool, args: &vm::Request) {
+    steps.step("what guests need", || {
+        packages::provide(&packages::MOUNTS, install)?;
+        packages::provide(&packages::GUESTS, install)
+    });
+    steps.step("real mounts on every kernel", || vm::test(args));
 }
 
 fn clippy(what: &[&str]) -> Result<()> {
