@@ -1,9 +1,13 @@
 //! Which file system is which: names of any bytes, mounts over mounts, numbers used again.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path, process::Stdio, time::Duration};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, process::Stdio, time::Duration};
 
 use mount_observer_tests::{
-    Observer, host_test, mounts::device_of, needs::program, observer::Superblock, wait::within,
+    Observer, host_test,
+    mounts::{device_in_namespace_of, device_of},
+    needs::program,
+    observer::Superblock,
+    wait::within,
 };
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -247,16 +251,4 @@ fn a_mount_in_another_namespace_is_seen_and_named_by_its_path_there() {
         observer.wait_for_state(&their_dev, "dead", SOON);
         assert_eq!(observer.superblock(&ours.dev).expect("there").state(), "ok");
     });
-}
-
-/// The topmost mount on a path (without bytes that mountinfo escapes) as another process sees it.
-fn device_in_namespace_of(pid: u32, path: &Path) -> Option<String> {
-    let mountinfo = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
-    let wanted = path.to_str()?;
-    mountinfo
-        .lines()
-        .rev()
-        .map(|line| line.split(' ').collect::<Vec<_>>())
-        .find(|fields| fields.get(4) == Some(&wanted))
-        .and_then(|fields| fields.get(2).map(|&dev| dev.to_owned()))
 }

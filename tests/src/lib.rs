@@ -12,11 +12,13 @@ pub mod faultfs;
 pub mod http;
 pub mod mounts;
 pub mod needs;
+pub mod nfs;
 pub mod observer;
 pub mod process;
 pub mod sandbox;
 pub mod scene;
 pub mod trace;
+pub mod victim;
 pub mod wait;
 
 pub use mounts::{FaultFsMount, FuseMount, SshfsMount};

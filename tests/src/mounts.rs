@@ -298,6 +298,18 @@ pub fn device_of(path: &Path) -> Option<String> {
         .find_map(|dev| String::from_utf8(dev.to_vec()).ok())
 }
 
+/// The same in the mount namespace of a process, for a path that mountinfo writes as it is.
+pub fn device_in_namespace_of(pid: u32, path: &Path) -> Option<String> {
+    let mountinfo = fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
+    let wanted = path.to_str()?;
+    mountinfo
+        .lines()
+        .rev()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .find(|fields| fields.get(4) == Some(&wanted))
+        .and_then(|fields| fields.get(2).map(|&dev| dev.to_owned()))
+}
+
 /// mountinfo writes blank, tab, newline and backslash as three octal digits (`mangle`,
 /// `fs/seq_file.c`).
 fn unescape(field: &[u8]) -> OsString {

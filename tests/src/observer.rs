@@ -167,6 +167,14 @@ impl Observer {
         body
     }
 
+    /// How a probe is attached (`fentry`); `None` when it is not.
+    pub fn probe_kind(&self, probe: &str) -> Option<String> {
+        let snapshot = self.snapshot();
+        let probes = snapshot["observer"]["probes"].as_array()?;
+        let found = probes.iter().find(|known| known["probe"] == probe)?;
+        found["kind"].as_str().map(str::to_owned)
+    }
+
     /// The value of one counter, by its full name with labels.
     pub fn counter(&self, series: &str) -> Option<u64> {
         self.metrics()

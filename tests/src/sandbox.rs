@@ -167,7 +167,7 @@ impl Drop for Sandbox {
 }
 
 /// The program that gets stuck for us, built by cargo beside this one.
-fn victim_program() -> PathBuf {
+pub(crate) fn victim_program() -> PathBuf {
     beside_us("victim")
 }
 

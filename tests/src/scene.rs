@@ -68,12 +68,18 @@ pub struct Began {
 }
 
 impl Began {
-    /// Makes a call and waits until it waits.
+    /// Makes a call and waits until it waits for an answer of its FUSE server.
     #[track_caller]
     pub fn with(call: impl FnOnce() -> Process) -> (Process, Self) {
+        Self::waiting_in("request_wait_answer", call)
+    }
+
+    /// Makes a call and waits until it waits in this kernel function.
+    #[track_caller]
+    pub fn waiting_in(function: &str, call: impl FnOnce() -> Process) -> (Process, Self) {
         let earliest = wall();
         let victim = call();
-        wait_until_blocked(&victim);
+        wait_until_in(&victim, function);
         let latest = wall();
         (victim, Self { earliest, latest })
     }

@@ -86,6 +86,17 @@ impl Superblock {
             .sum()
     }
 
+    /// How often path system calls failed with this errno; FUSE operations are written in capitals.
+    pub fn failed_calls(&self, errno: &str) -> u64 {
+        let is_call = |name: &str| name.starts_with(|first: char| first.is_ascii_lowercase());
+        self.list("operations")
+            .iter()
+            .filter(|count| count["errno"] == errno)
+            .filter(|count| count["operation"].as_str().is_some_and(is_call))
+            .filter_map(|count| count["count"].as_u64())
+            .sum()
+    }
+
     /// Status of the server.
     pub fn server_status(&self) -> &str {
         self.0["fuse"]["server_status"].as_str().unwrap_or_default()

@@ -1,0 +1,52 @@
+//! What only other kernels can show: each kernel of the matrix runs these beside the host tests
+//! (`cargo xtask test vm`). Where a kernel, or this machine, lacks what a test is about, the test says
+//! so; `tier` asserts what each kernel of the matrix must not lack.
+
+#![forbid(unsafe_code)]
+#![expect(clippy::expect_used, reason = "a test panics where it fails")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a key that a JSON value lacks reads as null"
+)]
+
+mod attribution;
+mod callers;
+mod counts;
+mod crowd;
+mod nfs;
+mod overlay;
+
+use std::thread;
+
+use mount_observer_tests::{Observer, needs::say};
+
+/// Whether each of these probes is attached; says which is not.
+fn has_probes(observer: &Observer, probes: &[&str]) -> bool {
+    let missing: Vec<_> = probes
+        .iter()
+        .filter(|probe| observer.probe_kind(probe).is_none())
+        .copied()
+        .collect();
+    missing.is_empty() || {
+        skip(&format!("not attached here: {}", missing.join(", ")));
+        false
+    }
+}
+
+/// The guest's name (`6.12-smp`); none on a machine that is no guest of ours.
+fn guest() -> Option<String> {
+    std::env::var("MOUNT_OBSERVER_KERNEL").ok()
+}
+
+/// Says that the running test does not test anything here. On a guest that is no omission: what each
+/// must have is asserted by `tier`.
+fn skip(why: &str) {
+    let thread = thread::current();
+    let test = thread.name().unwrap_or("test");
+    let word = if guest().is_some() {
+        "NOT HERE"
+    } else {
+        "SKIPPED"
+    };
+    say(&format!("{word}: {test}: {why}"));
+}
