@@ -23,6 +23,9 @@ pub fn of(kind: State, superblock: &Watched) -> String {
                  does not free the processes that wait; SIGKILL frees those in a killable wait."
             )
         }
+        (State::Erroring, Service::Kernel) if superblock.has_causes() => {
+            "It passes on what a FUSE mount below it answers: look at that one.".to_owned()
+        }
         (State::Erroring, _) => {
             "Look at the server's own log and at what it depends on: it answers, but with errors."
                 .to_owned()

@@ -152,6 +152,12 @@ pub struct Victim {
     pub errno: Option<String>,
     /// The path it gave, where that was seen, lossily as text.
     pub path: Option<String>,
+    /// The superblock below that made the call fail or wait, where that is another: `0:45 at /mnt/x`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caused_by: Option<String>,
+    /// The superblock above on which the call failed or waits because of this one: `0:60 at /mnt/overlay`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_on: Option<String>,
     /// `attribution=path` where the superblock was found by its path only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attribution: Option<&'static str>,

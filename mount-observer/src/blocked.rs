@@ -25,6 +25,15 @@ pub const BLOCKED_AFTER: Duration = Duration::from_millis(100);
 /// for the answer of a fanotify listener (`fs/notify/fanotify/fanotify.c`).
 const BY_DESIGN: [&str; 1] = ["fanotify_handle_event"];
 
+/// Functions in which a task waits for a FUSE server (`fs/fuse/{dev,inode,file,dir}.c`).
+const FUSE: [&str; 5] = [
+    "request_wait_answer",
+    "fuse_get_req",
+    "fuse_lock_inode",
+    "fuse_set_nowrite",
+    "fuse_wait_on_page_writeback",
+];
+
 /// Addresses whose function is remembered; blocked tasks share few stacks. At the bound all are
 /// forgotten, and those still needed are asked for again.
 pub const NAMES_MAX: usize = 4_096;
@@ -36,6 +45,8 @@ pub struct Waiter {
     pub caller: Caller,
     /// For which superblock.
     pub dev: Dev,
+    /// The FUSE superblock below that one which it really waits for, where that is another.
+    pub cause: Option<Dev>,
     /// When it entered its system call; else when it was first seen like this.
     pub since: Mono,
     /// Whether that is when it entered its system call.
@@ -50,6 +61,15 @@ pub struct Waiter {
     pub seen: Mono,
     switches: Option<u64>,
     is_walking: bool,
+}
+
+/// What a task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The superblock its call is about.
+    pub dev: Dev,
+    /// The FUSE superblock it asks, where known: the same, or one below a stacked filesystem.
+    pub cause: Option<Dev>,
 }
 
 /// The tasks that wait.
@@ -70,8 +90,8 @@ impl Waiters {
         self.functions = functions;
     }
 
-    /// Takes one scan. `dev_of` names the superblock of a task from its own request, if it has one.
-    /// Returns the superblocks on which a blocked task moved on.
+    /// Takes one scan. `place_of` says which superblock a task waits for, and which one below it is
+    /// to blame. Returns the superblocks on which a blocked task moved on.
     ///
     /// A light scan sees only tasks inside a path walk: it says nothing about the others.
     pub fn update(
@@ -79,14 +99,16 @@ impl Waiters {
         now: Mono,
         tasks: &[&Task],
         is_full: bool,
-        dev_of: impl Fn(&Task) -> Option<Dev>,
+        place_of: impl Fn(&Task) -> Option<Place>,
     ) -> Vec<Dev> {
         let mut before = std::mem::take(&mut self.by_tid);
         let mut moved_on = Vec::new();
         for task in tasks {
-            let Some(dev) = dev_of(task) else { continue };
+            let Some(place) = place_of(task) else {
+                continue;
+            };
             let known = before.remove(&task.caller.tid);
-            let waiter = self.waiter(now, task, dev, known.as_ref());
+            let waiter = self.waiter(now, task, place, known.as_ref());
             if let Some(known) = known
                 && known.since != waiter.since
             {
@@ -110,12 +132,13 @@ impl Waiters {
         moved_on
     }
 
-    fn waiter(&self, now: Mono, task: &Task, dev: Dev, known: Option<&Waiter>) -> Waiter {
-        let is_same = |known: &&Waiter| known.dev == dev && known.switches == task.switches;
+    fn waiter(&self, now: Mono, task: &Task, place: Place, known: Option<&Waiter>) -> Waiter {
+        let is_same = |known: &&Waiter| known.dev == place.dev && known.switches == task.switches;
         let first_seen = known.filter(is_same).map_or(now, |known| known.since);
         Waiter {
             caller: task.caller.clone(),
-            dev,
+            dev: place.dev,
+            cause: place.cause.filter(|cause| *cause != place.dev),
             since: task.since.unwrap_or(first_seen),
             is_since_entry: task.since.is_some(),
             state: task.state,
@@ -179,9 +202,18 @@ impl Waiters {
         }
     }
 
+    /// Whether a stack is that of a task which waits for a FUSE server.
+    pub fn is_in_fuse(&self, stack: &[u64]) -> bool {
+        self.waits_in(stack)
+            .is_some_and(|function| FUSE.contains(&function))
+    }
+
     /// The superblock is gone.
     pub fn drop_superblock(&mut self, dev: Dev) {
         self.by_tid.retain(|_, waiter| waiter.dev != dev);
+        for waiter in self.by_tid.values_mut() {
+            waiter.cause.take_if(|cause| *cause == dev);
+        }
     }
 
     /// Every task.
@@ -191,6 +223,11 @@ impl Waiters {
 }
 
 impl Waiter {
+    /// Whether it waits for this superblock, itself or by way of another.
+    pub fn is_about(&self, dev: Dev) -> bool {
+        self.dev == dev || self.cause == Some(dev)
+    }
+
     /// Whether it waits in a filesystem, or, where the function is not known, as one does there.
     pub fn is_in_filesystem(&self) -> bool {
         match self.waits_in.as_deref() {

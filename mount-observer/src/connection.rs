@@ -4,25 +4,25 @@
 //! the last close of the connection's descriptors makes it fall; an unmount does too, so only a
 //! mount table read afterwards tells a death from an unmount.
 
-use std::{collections::BTreeMap, time::Duration};
+mod abort;
+mod death;
+mod exit;
+
+use std::collections::BTreeMap;
 
 use crate::{
-    decode::Holder,
+    decode::{Abort, Holder},
     input::ConnectionState,
     snapshot::{Server, ServerStatus},
     time::Mono,
 };
 
+use exit::exit_text;
+
+pub use death::{Cause, Confirmation, Death};
+
 /// Servers remembered per connection, those that left included.
 const SERVERS_MAX: usize = 16;
-
-/// How long a disconnect waits for a mount table to say whether it was an unmount. Longer than the
-/// shell takes for a round over all namespaces.
-const CONFIRM_WITHIN: Duration = Duration::from_millis(2500);
-
-/// Time between the two scans that must find no holder: while a mount is made, its descriptor may
-/// be on its way through a socket, and a fork may hide a holder from one scan.
-const NO_HOLDER_GAP: Duration = Duration::from_secs(1);
 
 /// One FUSE connection.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +35,8 @@ pub struct Connection {
     pub waiting: Option<u32>,
     /// Since when `waiting` has been above 0.
     pub waiting_since: Option<Mono>,
+    /// Since when it has been 0.
+    pub idle_since: Option<Mono>,
     /// When the lists were last walked from end to end.
     pub walked_at: Option<Mono>,
     servers: BTreeMap<u32, ServerState>,
@@ -43,6 +45,7 @@ pub struct Connection {
     /// How often they have.
     absent_scans: u32,
     death: Option<Death>,
+    abort: Option<Abort>,
 }
 
 #[derive(Clone, Debug)]
@@ -53,37 +56,6 @@ struct ServerState {
     exit: Option<u32>,
     /// Whether the last complete scan saw it hold the connection.
     is_holding: bool,
-}
-
-/// The end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Death {
-    /// When it was first known.
-    pub since: Mono,
-    /// How.
-    pub how: Cause,
-    /// Whether the superblock was still mounted afterwards.
-    pub is_confirmed: bool,
-}
-
-/// How the end of a connection is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The kernel says that it is disconnected.
-    Disconnected,
-    /// Nobody holds its descriptor.
-    NobodyHolds,
-}
-
-/// What a mount table that shows the superblock says about its connection's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Confirmation {
-    /// It settles that this was no unmount.
-    Settled,
-    /// That was known.
-    Known,
-    /// Nothing: it was read before the end.
-    TooEarly,
 }
 
 /// Whether what was just read is about the connection known so far.
@@ -205,8 +177,10 @@ impl Connection {
         self.waiting = Some(waiting);
         if waiting == 0 {
             self.waiting_since = None;
+            self.idle_since.get_or_insert(now);
         } else {
             self.waiting_since.get_or_insert(now);
+            self.idle_since = None;
         }
     }
 
@@ -221,53 +195,9 @@ impl Connection {
         } else if is_connected && is_inferred {
             self.death = None;
         }
-    }
-
-    fn die(&mut self, now: Mono, how: Cause) {
-        let since = self.death.map_or(now, |death| death.since);
-        self.death = Some(Death {
-            since,
-            how,
-            is_confirmed: false,
-        });
-    }
-
-    /// Judges what scans without a holder mean. Only where every process is in sight.
-    pub fn judge_absence(&mut self, now: Mono, is_single_look: bool) {
-        let Some(since) = self.absent_since else {
-            return;
-        };
-        let has_exited =
-            !self.servers.is_empty() && self.servers.values().all(|s| s.exit.is_some());
-        let is_lasting =
-            self.absent_scans >= 2 && (is_single_look || now.since(since) >= NO_HOLDER_GAP);
-        if self.death.is_none() && (has_exited || is_lasting) {
-            self.die(now, Cause::NobodyHolds);
+        if is_connected {
+            self.abort.take_if(|abort| abort.is_refuted_at(now));
         }
-    }
-
-    /// A mount table whose reading began at `read_at` still shows the superblock.
-    pub fn confirm_death(&mut self, read_at: Mono) -> Confirmation {
-        match &mut self.death {
-            Some(death) if !death.is_confirmed && read_at >= death.since => {
-                death.is_confirmed = true;
-                Confirmation::Settled
-            }
-            Some(death) if death.is_confirmed => Confirmation::Known,
-            Some(_) | None => Confirmation::TooEarly,
-        }
-    }
-
-    /// The connection's end, once it is sure that it was not an unmount.
-    pub fn death(&self, now: Mono, is_single_look: bool) -> Option<Death> {
-        self.death.filter(|death| {
-            death.is_confirmed || is_single_look || now.since(death.since) >= CONFIRM_WITHIN
-        })
-    }
-
-    /// Whether it ended, sure or not.
-    pub fn is_dying(&self) -> bool {
-        self.death.is_some()
     }
 
     /// Whether a complete scan was made and nobody was found.
@@ -361,50 +291,6 @@ fn server_text(server: &Server) -> String {
         Some(exit) => format!("{}[{}] ({exit})", server.comm, server.pid),
         None => format!("{}[{}]", server.comm, server.pid),
     }
-}
-
-/// A raw wait status as people say it: `exit 1`, `SIGKILL`, `signal 64`.
-fn exit_text(status: u32) -> String {
-    const SIGNALS: [&str; 32] = [
-        "",
-        "SIGHUP",
-        "SIGINT",
-        "SIGQUIT",
-        "SIGILL",
-        "SIGTRAP",
-        "SIGABRT",
-        "SIGBUS",
-        "SIGFPE",
-        "SIGKILL",
-        "SIGUSR1",
-        "SIGSEGV",
-        "SIGUSR2",
-        "SIGPIPE",
-        "SIGALRM",
-        "SIGTERM",
-        "SIGSTKFLT",
-        "SIGCHLD",
-        "SIGCONT",
-        "SIGSTOP",
-        "SIGTSTP",
-        "SIGTTIN",
-        "SIGTTOU",
-        "SIGURG",
-        "SIGXCPU",
-        "SIGXFSZ",
-        "SIGVTALRM",
-        "SIGPROF",
-        "SIGWINCH",
-        "SIGIO",
-        "SIGPWR",
-        "SIGSYS",
-    ];
-    let signal = status & 0x7f;
-    if signal == 0 {
-        return format!("exit {}", status >> 8 & 0xff);
-    }
-    let name = usize::try_from(signal).ok().and_then(|n| SIGNALS.get(n));
-    name.map_or_else(|| format!("signal {signal}"), |name| (*name).to_owned())
 }
 
 #[cfg(test)]

@@ -142,13 +142,15 @@ impl Counters {
         } = delta.outcome;
         let total = &delta.total;
         *self.operations.entry((operation, errno)).or_default() += total.count;
-        if operation.is_fuse() {
-            self.last_completion = self.last_completion.max(Some(total.last));
-        }
         self.add_latency(now, operation, total, windows.slow);
         if let Some(errno) = errno.filter(|errno| errno.is_connection_class()) {
             self.add_failures(now, operation, errno, total.count, windows.storm);
         }
+    }
+
+    /// A FUSE request ended, in whatever way, then.
+    pub fn completed(&mut self, at: Mono) {
+        self.last_completion = self.last_completion.max(Some(at));
     }
 
     /// Counts failures found by other means than the totals.

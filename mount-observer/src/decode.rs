@@ -4,11 +4,14 @@
 //! show garbage, and a recording may be older: nothing here panics, and what cannot be read is
 //! reported as such.
 
+mod event;
+
+pub use event::{Abort, Ended, Event, PathArgument, event};
+
 use std::time::Duration;
 
 use mount_observer_common::{
-    BUCKETS, HolderRow, InFlight, Op, PathRecord, QueuedRow, Record, RecordKind, RowKind, TaskRow,
-    TotalsKey, TotalsValue,
+    BUCKETS, HolderRow, InFlight, Op, QueuedRow, RowKind, TaskRow, TotalsKey, TotalsValue,
 };
 use zerocopy::FromBytes;
 
@@ -28,31 +31,6 @@ const INTERRUPTIBLE: u32 = 0x1;
 /// `TASK_UNINTERRUPTIBLE`; a killable sleep has it too.
 const UNINTERRUPTIBLE: u32 = 0x2;
 
-/// One ring buffer record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// What it reports.
-    pub kind: RecordKind,
-    /// The operation.
-    pub operation: Operation,
-    /// When.
-    pub at: Mono,
-    /// From send to end, where both were seen.
-    pub latency: Option<Duration>,
-    /// The superblock, where the kernel side could tell.
-    pub dev: Option<Dev>,
-    /// The failure; `None` for a success. For an exit, see `exit_status`.
-    pub errno: Option<Errno>,
-    /// For a server's exit: the raw wait status.
-    pub exit_status: u32,
-    /// The caller, or the server.
-    pub caller: Caller,
-    /// The caller's mount namespace, where read.
-    pub mnt_ns: Option<u32>,
-    /// What the caller asked for.
-    pub path: Option<PathArgument>,
-}
-
 /// A process and one of its threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -62,15 +40,6 @@ pub struct Caller {
     pub tid: u32,
     /// Name.
     pub comm: String,
-}
-
-/// A path as the caller gave it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathArgument {
-    /// Directory descriptor it is relative to.
-    pub dfd: i32,
-    /// The path, perhaps cut.
-    pub path: Vec<u8>,
 }
 
 /// One `/dev/fuse` descriptor.
@@ -132,6 +101,10 @@ pub struct Task {
     pub walk_dev: Option<Dev>,
     /// Where the file of its system call lies.
     pub file_dev: Option<Dev>,
+    /// Which superblock its call has reached.
+    pub call_dev: Option<Dev>,
+    /// The FUSE superblock it asks, or asked last within its call.
+    pub cause_dev: Option<Dev>,
     /// Kernel return addresses, innermost first.
     pub stack: Vec<u64>,
 }
@@ -188,43 +161,6 @@ pub struct Total {
     pub slow: u64,
     /// Known latencies by bucket.
     pub buckets: [u32; BUCKETS],
-}
-
-/// Reads a ring buffer record; `None` for what is none.
-pub fn event(bytes: &[u8]) -> Option<Event> {
-    let (record, _) = Record::read_from_prefix(bytes).ok()?;
-    let kind = RecordKind::from_wire(record.kind)?;
-    let path = match kind {
-        RecordKind::PathFailed | RecordKind::PathSlow => Some(path_argument(bytes)?),
-        RecordKind::RequestFailed
-        | RecordKind::RequestSlow
-        | RecordKind::ServerExit
-        | RecordKind::ConnectionAborted
-        | RecordKind::DeviceReleased => None,
-    };
-    let is_exit = kind == RecordKind::ServerExit;
-    let op = u16::try_from(record.op).ok()?;
-    Some(Event {
-        kind,
-        operation: Operation(Op::from_wire(op)),
-        at: Mono(record.time_ns),
-        latency: (record.latency_ns != 0).then_some(Duration::from_nanos(record.latency_ns)),
-        dev: dev(record.dev),
-        errno: errno(record.errno).filter(|_| !is_exit),
-        exit_status: if is_exit { record.errno } else { 0 },
-        caller: caller(record.tgid, record.tid, &record.comm),
-        mnt_ns: (record.mnt_ns != 0).then_some(record.mnt_ns),
-        path,
-    })
-}
-
-fn path_argument(bytes: &[u8]) -> Option<PathArgument> {
-    let (record, _) = PathRecord::read_from_prefix(bytes).ok()?;
-    let len = usize::try_from(record.path_len).ok()?;
-    Some(PathArgument {
-        dfd: record.dfd,
-        path: record.path.get(..len)?.to_vec(),
-    })
 }
 
 /// Reads the rows of one iterator run; the second value counts what could not be read.
@@ -320,6 +256,8 @@ fn task(row: &TaskRow) -> Task {
         is_stopped: state & STOPPED != 0,
         walk_dev: dev(row.walk_dev),
         file_dev: dev(row.file_dev),
+        call_dev: dev(row.call_dev),
+        cause_dev: dev(row.cause_dev),
         stack: row.stack.iter().copied().take(depth).collect(),
     }
 }

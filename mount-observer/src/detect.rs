@@ -10,14 +10,20 @@ mod stall;
 mod storm;
 mod victims;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    alerts::Condition, blocked::Waiter, config::Detect, operation::Operation, requests::Tracked,
-    time::Mono, watched::Watched,
+    alerts::Condition,
+    blocked::Waiter,
+    config::Detect,
+    operation::Operation,
+    requests::Tracked,
+    superblock::Dev,
+    time::Mono,
+    watched::{Watched, name_of},
 };
 
-pub use blind::{Scans, Sight};
+pub use blind::{Layout, Scans, Sight};
 
 /// Everything the detectors may look at.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +36,8 @@ pub struct View<'a> {
     pub is_single_look: bool,
     /// The superblock.
     pub superblock: &'a Watched,
+    /// Every superblock in scope: one may be to blame for another's trouble.
+    pub all: &'a BTreeMap<Dev, Watched>,
     /// Its requests in flight, oldest first.
     pub requests: &'a [Pending<'a>],
     /// Tasks that wait for it, longest first.
@@ -74,6 +82,22 @@ impl Blocked<'_> {
     /// of a filesystem. And until a fanotify listener allows it.
     pub fn is_on_filesystem(&self) -> bool {
         self.operation.is_some() || self.waiter.is_in_filesystem()
+    }
+}
+
+impl View<'_> {
+    /// Those to blame for this superblock's trouble since then, for a sentence: `caused by 0:45 at
+    /// /mnt/x`.
+    fn causes_text(&self, since: Mono) -> Option<String> {
+        let failed = self.superblock.causes_since(since);
+        let waited = self
+            .waiters
+            .iter()
+            .filter_map(|blocked| blocked.waiter.cause);
+        let own = self.superblock.id.dev;
+        let causes: BTreeSet<Dev> = failed.chain(waited).filter(|cause| *cause != own).collect();
+        let names: Vec<String> = causes.iter().map(|dev| name_of(self.all, *dev)).collect();
+        (!names.is_empty()).then(|| format!("caused by {}", names.join(" and ")))
     }
 }
 

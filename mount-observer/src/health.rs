@@ -8,7 +8,7 @@ use std::{
 use mount_observer_common::Counter;
 
 use crate::{
-    detect::{Scans, Sight},
+    detect::{Layout, Scans, Sight},
     input::{KernelHealth, ProbeHealth},
     sight::{self, Attached, Blinds, NotSeen},
     snapshot::Probe,
@@ -59,6 +59,7 @@ pub struct Health {
     pub refused: BTreeMap<&'static str, u64>,
     /// What is out of sight now, and how much of it.
     unseen: BTreeMap<&'static str, u64>,
+    layout: Layout,
     has_scanned_holders: bool,
     failed_holder_scans: u32,
     failed_task_scans: u32,
@@ -98,6 +99,27 @@ impl Health {
             self.unseen.remove(what);
         } else {
             self.unseen.insert(what, count);
+        }
+    }
+
+    /// Says where the layout of FUSE's structures comes from.
+    pub fn set_layout(&mut self, is_described: bool) {
+        self.layout = if is_described {
+            Layout::Described
+        } else {
+            Layout::Doubtful
+        };
+    }
+
+    /// Where it comes from, and whether it fits.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// A living connection was read to have the number of a FUSE mount.
+    pub fn layout_fits(&mut self) {
+        if self.layout == Layout::Doubtful {
+            self.layout = Layout::Fitting;
         }
     }
 
@@ -144,6 +166,7 @@ impl Health {
                 .collect(),
             scans: self.scans(),
             sees_every_process,
+            layout: self.layout,
         }
     }
 

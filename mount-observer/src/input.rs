@@ -58,6 +58,12 @@ pub enum Input {
         /// How many.
         count: u64,
     },
+    /// Whether the kernel describes FUSE's structures. Where it does not, what is read through their
+    /// layout is believed only once it fits the mounts.
+    Layout {
+        /// False where the kernel has no type information for them.
+        is_described: bool,
+    },
     /// Decide now: detect, move alerts, make a new snapshot.
     Tick,
 }

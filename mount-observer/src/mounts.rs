@@ -20,6 +20,7 @@ use crate::{
     superblock::Dev,
     text,
     time::Mono,
+    watched::Service,
 };
 
 /// Mount namespaces kept; a host with more than that many containers is told so.
@@ -30,6 +31,9 @@ pub const MOUNT_POINTS_MAX: usize = 16_384;
 
 /// Mounts kept as labels of one superblock; the rest is only counted.
 const LABELS_MAX: usize = 64;
+
+/// Types of filesystems that stand on others.
+const STACKED: [&[u8]; 3] = [b"overlay", b"ecryptfs", b"aufs"];
 
 /// One mount namespace.
 #[derive(Clone, Debug)]
@@ -182,6 +186,29 @@ impl Mounts {
             .filter(|line| is_prefix(&line.mount_point, path))
             .max_by_key(|line| line.mount_point.len())
             .map(|line| line.dev)
+    }
+
+    /// Whether a superblock, in scope or not, stands on others and passes on what they answer.
+    pub fn is_stacked(&self, dev: Dev) -> bool {
+        let found = self.lines().find(|labelled| labelled.line.dev == dev);
+        found.is_some_and(|labelled| STACKED.iter().any(|known| labelled.line.fstype == *known))
+    }
+
+    /// `0:60 at /mnt/overlay`, in scope or not; the number alone of one that no table shows.
+    pub fn name_of(&self, dev: Dev) -> String {
+        let lines = self.lines().filter(|labelled| labelled.line.dev == dev);
+        match mounted(dev, lines.collect()) {
+            Some(mounted) => format!("{dev} at {}", mounted.mountpoint),
+            None => dev.to_string(),
+        }
+    }
+
+    /// Whether some FUSE superblock, in scope or not, has this number.
+    pub fn has_fuse(&self, dev: Dev) -> bool {
+        let lines = self.lines().filter(|labelled| labelled.line.dev == dev);
+        lines
+            .map(|labelled| text::lossy(&labelled.line.fstype))
+            .any(|fstype| Service::of(&fstype) == Service::Fuse)
     }
 
     /// Namespaces in which a superblock is mounted.

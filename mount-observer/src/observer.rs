@@ -4,9 +4,11 @@
 //! or environment. Inputs only update what is known; alerts move on [`Input::Tick`] alone, except
 //! that a superblock which goes away ends its alert at once.
 
+mod blame;
 mod flow;
 mod fuse;
 mod identity;
+mod index;
 mod publish;
 mod tick;
 
@@ -135,15 +137,26 @@ impl Observer {
             Input::Links(links) => self.on_links(&links),
             Input::Health(health) => self.health.update(self.now.mono, health),
             Input::Unseen { what, count } => self.health.unseen(what, count),
+            Input::Layout { is_described } => self.health.set_layout(is_described),
             Input::Tick => self.on_tick(),
         }
         std::mem::take(&mut self.effects)
     }
 
-    /// Whether a decision is due before the regular one: a request became overdue since the last.
+    /// Whether a decision is due before the regular one: a request became overdue since the last, or
+    /// an end that may have been the beginning of an unmount was none.
     pub fn is_due(&self, ticked: Mono, now: Mono) -> bool {
-        self.requests
-            .has_reached(self.config.hung_after, ticked, now)
+        let is_overdue = self
+            .requests
+            .has_reached(self.config.hung_after, ticked, now);
+        is_overdue || self.awaits_table(ticked, now)
+    }
+
+    /// Whether a table that is read now would settle an end that the last tick's could not.
+    fn awaits_table(&self, ticked: Mono, now: Mono) -> bool {
+        let mut connections = self.superblocks.values().map(|s| &s.connection);
+        connections
+            .any(|connection| connection.awaits_table(now) && !connection.awaits_table(ticked))
     }
 
     /// What was known at the last tick.

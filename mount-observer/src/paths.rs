@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{decode::Event, input::Links};
+use crate::{decode::Ended, input::Links};
 
 /// Records that wait for links.
 const PENDING_MAX: usize = 64;
@@ -16,14 +16,14 @@ const PATH_MAX: usize = 4096;
 /// Records that wait for their task's links.
 #[derive(Clone, Debug, Default)]
 pub struct PendingPaths {
-    waiting: VecDeque<Event>,
+    waiting: VecDeque<Ended>,
     /// Records given up because too many waited.
     pub refused: u64,
 }
 
 impl PendingPaths {
     /// Keeps a record; the oldest gives way.
-    pub fn push(&mut self, event: Event) {
+    pub fn push(&mut self, event: Ended) {
         if self.waiting.len() >= PENDING_MAX {
             self.waiting.pop_front();
             self.refused += 1;
@@ -32,14 +32,14 @@ impl PendingPaths {
     }
 
     /// The records the links are about, each with its absolute path.
-    pub fn take(&mut self, links: &Links) -> Vec<(Event, Vec<u8>)> {
-        let is_asked = |event: &Event| {
+    pub fn take(&mut self, links: &Links) -> Vec<(Ended, Vec<u8>)> {
+        let is_asked = |event: &Ended| {
             let dfd = event.path.as_ref().map(|argument| argument.dfd);
             event.caller.tid == links.tid && dfd == Some(links.dfd)
         };
         let (asked, others) = self.waiting.drain(..).partition(is_asked);
         self.waiting = others;
-        let asked: VecDeque<Event> = asked;
+        let asked: VecDeque<Ended> = asked;
         let resolved = asked.into_iter().filter_map(|event| {
             let path = absolute(&event.path.as_ref()?.path, links)?;
             Some((event, path))

@@ -64,6 +64,8 @@ pub struct Tracked {
 #[derive(Clone, Debug, Default)]
 pub struct Requests {
     by_address: BTreeMap<u64, Tracked>,
+    /// When the kernel-side map was last read.
+    read_at: Mono,
     /// Forgotten requests whose entry the kernel side still has, by address.
     forgotten: BTreeMap<u64, Mono>,
     /// Requests that never ended although they were sent.
@@ -86,7 +88,8 @@ pub type Forget = Vec<(u64, u64)>;
 
 impl Requests {
     /// Takes the whole of the kernel-side map. What is gone from it has ended.
-    pub fn update_sent(&mut self, sent: impl Iterator<Item = (u64, Sent)>) {
+    pub fn update_sent(&mut self, now: Mono, sent: impl Iterator<Item = (u64, Sent)>) {
+        self.read_at = now;
         let mut before = std::mem::take(&mut self.by_address);
         let mut forgotten = BTreeMap::new();
         for (address, sent) in sent {
@@ -143,9 +146,13 @@ impl Requests {
         (forget, has_progressed)
     }
 
-    /// The connection's count says that nothing waits.
-    pub fn nothing_waits(&mut self, now: Mono, dev: Dev) -> Forget {
+    /// The connection's count says that nothing has waited since then. What ended with the last
+    /// that did is still there until the map is read again.
+    pub fn nothing_waits(&mut self, now: Mono, dev: Dev, since: Mono) -> Forget {
         let mut forget = Forget::new();
+        if self.read_at <= since {
+            return forget;
+        }
         self.by_address.retain(|_, known| {
             let has_ended = known.dev == dev && now.since(known.start) >= READING_AGE_MAX;
             if has_ended && known.is_probed {

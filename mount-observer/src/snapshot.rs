@@ -151,6 +151,8 @@ pub struct BlockedTask {
     pub waits_in: Option<String>,
     /// The request it waits for, when it is its own.
     pub operation: Option<Operation>,
+    /// The superblock below that it really waits for, where that is another: `0:45 at /mnt/x`.
+    pub caused_by: Option<String>,
     /// How long, ns.
     pub age_ns: Option<u64>,
     /// Kernel stack, innermost first: functions, `?` where not known. Never an address.
@@ -170,6 +172,21 @@ pub struct Fuse {
     pub servers: Vec<Server>,
     /// Whether the server is there.
     pub server_status: ServerStatus,
+    /// How the connection was ended, where that was seen.
+    pub abort: Option<Abort>,
+}
+
+/// The end of a connection, as the kernel made it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Abort {
+    /// `server_exit`, `fusectl`, `forced_unmount`, `timeout`, `unmount` or `unknown`.
+    pub cause: &'static str,
+    /// When, ns since the epoch.
+    pub at_unix_ns: Wall,
+    /// Who did it; `None` for the kernel's own timeout.
+    pub pid: Option<u32>,
+    /// Its name.
+    pub comm: Option<String>,
 }
 
 /// Whether a FUSE server can answer.

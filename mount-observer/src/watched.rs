@@ -1,19 +1,24 @@
 //! One superblock in scope, from when it was first seen until it is gone.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
     alert::{Severity, State, Victim},
     alerts::AlertLife,
     connection::Connection,
     counters::Counters,
+    errno::Errno,
     mounts::Mounted,
-    superblock::SuperblockId,
+    operation::Operation,
+    superblock::{Dev, SuperblockId},
     time::Mono,
 };
 
 /// Recent failures kept with who met them.
 const FAILURES_MAX: usize = 16;
+
+/// Superblocks remembered that made this one fail. An overlay has few layers on FUSE.
+const CAUSES_MAX: usize = 8;
 
 /// A superblock in scope.
 #[derive(Clone, Debug)]
@@ -32,6 +37,8 @@ pub struct Watched {
     pub counters: Counters,
     /// Recent failures, newest first.
     pub failures: VecDeque<Failure>,
+    /// FUSE superblocks below this one that made it fail, and when last.
+    causes: BTreeMap<Dev, Mono>,
     /// When a request or a blocked task was last seen to move on, other than by an end event.
     pub moved_on: Option<Mono>,
     /// Its alerts.
@@ -99,6 +106,7 @@ impl Watched {
             connection: Connection::default(),
             counters: Counters::default(),
             failures: VecDeque::new(),
+            causes: BTreeMap::new(),
             moved_on: None,
             alerts: AlertLife::default(),
             status: Status {
@@ -109,6 +117,14 @@ impl Watched {
                 evidence: Vec::new(),
             },
         }
+    }
+
+    /// Whether the kernel itself refused a request before it existed, so that nothing ended:
+    /// `fuse_get_req` (`fs/fuse/dev.c`, v6.18) does so once the connection is gone. While it lives, a
+    /// server may answer the same.
+    pub fn is_refusal(&self, operation: Operation, errno: Option<Errno>) -> bool {
+        let is_alive = self.connection.is_connected == Some(true);
+        operation.is_fuse() && errno == Some(Errno::ENOTCONN) && !is_alive
     }
 
     /// Whether this table entry can only be another superblock that got the same number.
@@ -122,6 +138,29 @@ impl Watched {
                 && (self.mounted.device != mounted.device || self.connection.is_dying())
     }
 
+    /// A superblock below this one made it fail. At the bound the one longest ago is forgotten.
+    pub fn add_cause(&mut self, dev: Dev, at: Mono) {
+        let last = self.causes.entry(dev).or_insert(at);
+        *last = at.max(*last);
+        if self.causes.len() > CAUSES_MAX {
+            let oldest = self.causes.iter().min_by_key(|(_, at)| **at);
+            if let Some(dev) = oldest.map(|(dev, _)| *dev) {
+                self.causes.remove(&dev);
+            }
+        }
+    }
+
+    /// The superblocks below this one that made it fail since then.
+    pub fn causes_since(&self, since: Mono) -> impl Iterator<Item = Dev> {
+        let recent = self.causes.iter().filter(move |(_, at)| **at >= since);
+        recent.map(|(dev, _)| *dev)
+    }
+
+    /// Whether a superblock below this one made it fail.
+    pub fn has_causes(&self) -> bool {
+        !self.causes.is_empty()
+    }
+
     /// Keeps a failure, the newest of its kind.
     pub fn add_failure(&mut self, failure: Failure) {
         let kind = |known: &Failure| {
@@ -132,6 +171,17 @@ impl Watched {
         self.failures.retain(|known| kind(known) != new);
         self.failures.push_front(failure);
         self.failures.truncate(FAILURES_MAX);
+    }
+}
+
+/// `0:45 at /mnt/x`, for a sentence; the number alone of one that is not observed.
+pub fn name_of(all: &BTreeMap<Dev, Watched>, dev: Dev) -> String {
+    match all.get(&dev) {
+        Some(superblock) => {
+            let point = &superblock.mounted.mountpoint;
+            format!("{} at {point}", superblock.id)
+        }
+        None => dev.to_string(),
     }
 }
 

@@ -19,13 +19,20 @@ fn task(tid: u32, switches: u64, is_walking: bool) -> Task {
         is_stopped: false,
         walk_dev: is_walking.then_some(DEV),
         file_dev: Some(DEV),
+        call_dev: None,
+        cause_dev: None,
         stack: vec![0x2008, 0x9999],
     }
 }
 
 fn scan(waiters: &mut Waiters, ms: u64, tasks: &[Task], is_full: bool) -> Vec<Dev> {
     let tasks: Vec<&Task> = tasks.iter().collect();
-    waiters.update(at(ms), &tasks, is_full, |_| Some(DEV))
+    waiters.update(at(ms), &tasks, is_full, |_| {
+        Some(Place {
+            dev: DEV,
+            cause: None,
+        })
+    })
 }
 
 fn ages(waiters: &Waiters, ms: u64) -> Vec<u128> {

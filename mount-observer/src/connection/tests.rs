@@ -1,5 +1,7 @@
+use mount_observer_common::AbortCause;
+
 use super::*;
-use crate::superblock::Dev;
+use crate::{decode::Caller, superblock::Dev};
 
 const MS: u64 = 1_000_000;
 
@@ -55,6 +57,7 @@ fn an_aborted_connection_that_once_had_the_number_is_not_taken_for_ours() {
 #[test]
 fn a_disconnect_is_a_death_once_the_table_still_shows_the_mount() {
     let mut connection = served();
+    connection.server_exited(99, 9);
     check(&mut connection, 10, false);
     assert_eq!(connection.death(at(10), false), None);
     assert_eq!(connection.confirm_death(at(9)), Confirmation::TooEarly);
@@ -62,6 +65,74 @@ fn a_disconnect_is_a_death_once_the_table_still_shows_the_mount() {
     assert_eq!(connection.confirm_death(at(12)), Confirmation::Known);
     let death = connection.death(at(12), false).unwrap();
     assert_eq!((death.since, death.how), (at(10), Cause::Disconnected));
+}
+
+fn aborted(ms: u64, cause: AbortCause) -> Abort {
+    Abort {
+        at: at(ms),
+        cause,
+        by: Caller {
+            pid: 7,
+            tid: 7,
+            comm: "sh".to_owned(),
+        },
+    }
+}
+
+#[test]
+fn a_forced_unmount_is_given_time_to_unmount() {
+    for abort in [None, Some(aborted(10, AbortCause::ForcedUnmount))] {
+        let mut connection = served();
+        if let Some(abort) = abort {
+            connection.observe_abort(abort);
+        }
+        check(&mut connection, 10, false);
+        assert_eq!(connection.confirm_death(at(20)), Confirmation::TooEarly);
+        assert!(!connection.awaits_table(at(209)) && connection.awaits_table(at(210)));
+        assert_eq!(connection.confirm_death(at(210)), Confirmation::Settled);
+        assert!(!connection.awaits_table(at(211)));
+    }
+}
+
+#[test]
+fn an_abort_that_unmounts_nothing_is_a_death_at_once_and_since_then() {
+    let mut connection = served();
+    connection.observe_abort(aborted(10, AbortCause::Fusectl));
+    check(&mut connection, 12, false);
+    assert_eq!(connection.confirm_death(at(12)), Confirmation::Settled);
+    assert_eq!(connection.death(at(12), false).unwrap().since, at(10));
+    connection.observe_abort(aborted(500, AbortCause::Unmount));
+    let cause = connection.abort().map(|abort| abort.cause);
+    assert_eq!(cause, Some(AbortCause::Fusectl), "it was dead by then");
+}
+
+#[test]
+fn an_abort_that_is_recorded_late_still_tells_how() {
+    let mut connection = served();
+    check(&mut connection, 12, false);
+    connection.observe_abort(aborted(11, AbortCause::Timeout));
+    assert!(connection.abort().is_some());
+}
+
+#[test]
+fn an_abort_of_a_past_connection_is_forgotten() {
+    let mut connection = served();
+    connection.observe_abort(aborted(10, AbortCause::ServerExit));
+    check(&mut connection, 11, true);
+    assert!(connection.abort().is_some(), "it takes a moment");
+    check(&mut connection, 110, true);
+    assert_eq!(connection.abort(), None);
+    assert!(!connection.is_dying());
+}
+
+#[test]
+fn what_its_last_unmount_ends_never_dies() {
+    let mut connection = served();
+    connection.observe_abort(aborted(10, AbortCause::Unmount));
+    check(&mut connection, 11, false);
+    assert!(connection.is_dying() && connection.is_unmounting());
+    assert_eq!(connection.death(at(60_000), false), None);
+    assert!(!connection.is_unmounted_at(at(9)) && connection.is_unmounted_at(at(10)));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use mount_observer_common::{COMM_BYTES, PATH_MAX_BYTES};
+use mount_observer_common::{AbortCause, COMM_BYTES, PATH_MAX_BYTES, PathRecord, Record};
 use zerocopy::IntoBytes;
 
 use super::*;
@@ -18,14 +18,52 @@ const RECORD: Record = Record {
     comm: *b"cat\0garbage\0\0\0\0\0",
 };
 
+fn ended(bytes: &[u8]) -> Ended {
+    match event(bytes) {
+        Some(Event::Ended(ended)) => ended,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_failed_request() {
-    let event = event(RECORD.as_bytes()).unwrap();
-    assert_eq!(event.operation.to_string(), "READ");
-    assert_eq!(event.errno, Some(Errno::EIO));
-    assert_eq!(event.dev, Some(Dev(52)));
-    assert_eq!(event.caller.comm, "cat");
-    assert_eq!(event.path, None);
+    let ended = ended(RECORD.as_bytes());
+    assert_eq!(ended.operation.to_string(), "READ");
+    assert_eq!(ended.errno, Some(Errno::EIO));
+    assert_eq!(ended.dev, Some(Dev(52)));
+    assert_eq!(ended.caller.comm, "cat");
+    assert_eq!(ended.path, None);
+}
+
+#[test]
+fn an_abort_tells_how_and_by_whom() {
+    let record = Record {
+        kind: 6,
+        op: 2,
+        ..RECORD
+    };
+    let Some(Event::Abort { dev, abort }) = event(record.as_bytes()) else {
+        panic!("{record:?}");
+    };
+    assert_eq!((dev, abort.cause), (Some(Dev(52)), AbortCause::Fusectl));
+    assert_eq!(abort.text(), "aborted through fusectl by cat[100]");
+    let of_a_newer_kernel = Record { op: 77, ..record };
+    let Some(Event::Abort { abort, .. }) = event(of_a_newer_kernel.as_bytes()) else {
+        panic!("{record:?}");
+    };
+    assert_eq!(abort.cause, AbortCause::Unknown);
+}
+
+#[test]
+fn a_closed_descriptor_may_be_of_no_connection() {
+    for (number, dev) in [(52, Some(Dev(52))), (0, None)] {
+        let record = Record {
+            kind: 7,
+            dev: number,
+            ..RECORD
+        };
+        assert_eq!(event(record.as_bytes()), Some(Event::Release { dev }));
+    }
 }
 
 #[test]
@@ -50,10 +88,16 @@ fn a_path_longer_than_its_buffer_is_refused() {
         path_len: 4,
         path: [b'/'; PATH_MAX_BYTES],
     };
+    let words = ended(record.as_bytes()).path.unwrap();
     assert_eq!(
-        event(record.as_bytes()).unwrap().path.unwrap().path,
-        b"////"
+        (words.path.as_slice(), words.is_exact),
+        (&b"////"[..], false)
     );
+    assert_eq!(words.cause_dev, None);
+    (record.is_exact, record.cause_dev) = (1, 45);
+    let walked = ended(record.as_bytes()).path.unwrap();
+    assert!(walked.is_exact);
+    assert_eq!(walked.cause_dev, Some(Dev(45)));
     record.path_len = 257;
     assert_eq!(event(record.as_bytes()), None);
 }

@@ -21,6 +21,20 @@ pub struct Sight {
     pub scans: Scans,
     /// Whether every process is in sight.
     pub sees_every_process: bool,
+    /// Where what is read of FUSE's structures comes from.
+    pub layout: Layout,
+}
+
+/// What FUSE's structures are read by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// The kernel describes them.
+    #[default]
+    Described,
+    /// It does not; the layout assumed was found to fit.
+    Fitting,
+    /// It does not, and nothing read so far was found to be true.
+    Doubtful,
 }
 
 /// How the scans of the kernel's tasks and files go.
@@ -64,7 +78,9 @@ pub(super) fn judge(view: &View<'_>) -> Option<String> {
 
 fn connection(view: &View<'_>) -> Option<String> {
     let connection = &view.superblock.connection;
-    if connection.is_dying() {
+    if connection.is_unmounting() {
+        Some("its last unmount is under way".to_owned())
+    } else if connection.is_dying() {
         Some("the connection is gone; whether by an unmount is not known yet".to_owned())
     } else if connection.is_absent() {
         Some(if view.sight.sees_every_process {
@@ -72,6 +88,8 @@ fn connection(view: &View<'_>) -> Option<String> {
         } else {
             "its server is not in sight: it is gone, or runs in another pid namespace".to_owned()
         })
+    } else if connection.address.is_none() && view.sight.layout == Layout::Doubtful {
+        Some("the kernel does not describe FUSE's structures, and no connection fits it".to_owned())
     } else if connection.address.is_none() {
         Some(if view.sight.scans == Scans::Complete {
             "its server is being looked for".to_owned()

@@ -210,6 +210,7 @@ fn reason(view: &View<'_>, overdue: &Overdue<'_>, is_hung: bool) -> String {
     if view.superblock.service == Service::Fuse {
         parts.push(view.superblock.connection.servers_text());
     }
+    parts.extend(view.causes_text(view.now));
     parts.join("; ")
 }
 

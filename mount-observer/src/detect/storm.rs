@@ -30,11 +30,18 @@ pub(super) fn judge(view: &View<'_>) -> Option<Condition> {
         stage: Stage::Harm,
         severity: Severity::Critical,
         since,
-        reason: format!(
-            "{} in {} ({kinds})",
-            text::count(count, "failure"),
-            text::age(window)
-        ),
+        reason: [
+            Some(format!(
+                "{} in {} ({kinds})",
+                text::count(count, "failure"),
+                text::age(window)
+            )),
+            view.causes_text(view.now.before(window).min(since)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("; "),
         evidence: if view.superblock.service == Service::Fuse {
             vec![connection.to_owned()]
         } else {

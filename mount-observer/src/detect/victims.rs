@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     alert::Victim,
     time::{Mono, nanos},
+    watched::name_of,
 };
 
 use super::{Blocked, Pending, View};
@@ -33,10 +34,7 @@ pub(super) fn of(view: &View<'_>, since: Mono) -> (Vec<Victim>, u64) {
         .filter(|pending| !pending.request.operation.is_blocking_by_design())
         .filter_map(|pending| of_request(pending, view.now));
     waiting.for_each(&mut add);
-    let blocked = view
-        .waiters
-        .iter()
-        .map(|blocked| of_waiter(blocked, view.now));
+    let blocked = view.waiters.iter().map(|blocked| of_waiter(view, blocked));
     blocked.for_each(&mut add);
     failures(view, since).cloned().for_each(&mut add);
     (victims, total)
@@ -76,12 +74,16 @@ fn of_request(pending: &Pending<'_>, now: Mono) -> Option<Victim> {
         age_ns: Some(nanos(request.age(now))),
         errno: None,
         path: None,
+        caused_by: None,
+        failed_on: None,
         attribution: None,
     })
 }
 
-fn of_waiter(blocked: &Blocked<'_>, now: Mono) -> Victim {
-    let waiter = blocked.waiter;
+fn of_waiter(view: &View<'_>, blocked: &Blocked<'_>) -> Victim {
+    let (waiter, now, own) = (blocked.waiter, view.now, view.superblock.id.dev);
+    let cause = waiter.cause.filter(|cause| *cause != own);
+    let above = Some(waiter.dev).filter(|dev| *dev != own);
     let operation = blocked.operation.map(|operation| operation.to_string());
     Victim {
         pid: waiter.caller.pid,
@@ -91,6 +93,8 @@ fn of_waiter(blocked: &Blocked<'_>, now: Mono) -> Victim {
         age_ns: Some(nanos(now.since(blocked.since()))),
         errno: None,
         path: None,
+        caused_by: cause.map(|cause| name_of(view.all, cause)),
+        failed_on: above.map(|above| name_of(view.all, above)),
         attribution: None,
     }
 }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use mount_observer_common::RecordKind;
-
 use crate::{
     alert::Victim,
+    blocked::Place,
     counters::Delta,
-    decode::{self, Event, Row, Task},
+    decode::{self, Ended, Event, Row, Task},
     errno::Errno,
     input::{Effect, InFlightReading, Links, Scan, TotalsReading},
     operation::Operation,
@@ -36,56 +35,67 @@ impl Observer {
             return;
         };
         self.health.took("record");
-        match (event.kind, event.dev) {
-            (RecordKind::ServerExit, _) => self.on_server_exit(&event),
-            (RecordKind::ConnectionAborted | RecordKind::DeviceReleased, _) => {}
-            (_, Some(dev)) => self.on_failure(dev, &event),
-            (_, None) => self.locate(event),
+        match event {
+            Event::Ended(ended) => match ended.dev {
+                Some(dev) => self.on_failure(dev, &ended),
+                None => self.locate(ended),
+            },
+            Event::ServerExit { pid, status } => self.on_server_exit(pid, status),
+            Event::Abort { dev, abort } => self.on_abort(dev, abort),
+            Event::Release { dev } => self.on_release(dev),
         }
     }
 
     /// Somebody met a failure, or waited long. The totals count it; this is who it was.
-    fn on_failure(&mut self, dev: Dev, event: &Event) {
-        let is_by_path = matches!(event.kind, RecordKind::PathFailed | RecordKind::PathSlow);
+    fn on_failure(&mut self, dev: Dev, ended: &Ended) {
+        let by_words = ended.path.as_ref().filter(|path| !path.is_exact);
+        let path = ended.path.as_ref().map(|path| path.path.as_slice());
+        let failure = Failure {
+            at: ended.at,
+            victim: Victim {
+                pid: ended.caller.pid,
+                tid: ended.caller.tid,
+                comm: ended.caller.comm.clone(),
+                operation: Some(ended.operation.to_string()),
+                age_ns: ended.latency.map(nanos),
+                errno: ended.errno.map(|errno| errno.to_string()),
+                path: path.map(crate::text::lossy),
+                caused_by: None,
+                failed_on: None,
+                attribution: by_words.map(|_| "path"),
+            },
+        };
+        let cause = ended.path.as_ref().and_then(|path| path.cause_dev);
+        let failure = match cause.filter(|_| ended.errno.is_some()) {
+            Some(cause) => self.blame(dev, cause, failure),
+            None => failure,
+        };
         let Some(superblock) = self.superblocks.get_mut(&dev) else {
             return;
         };
-        let path = event.path.as_ref().map(|argument| argument.path.as_slice());
-        superblock.add_failure(Failure {
-            at: event.at,
-            victim: Victim {
-                pid: event.caller.pid,
-                tid: event.caller.tid,
-                comm: event.caller.comm.clone(),
-                operation: Some(event.operation.to_string()),
-                age_ns: event.latency.map(nanos),
-                errno: event.errno.map(|errno| errno.to_string()),
-                path: path.map(crate::text::lossy),
-                attribution: is_by_path.then_some("path"),
-            },
-        });
-        if let Some(errno) = event.errno {
+        superblock.add_failure(failure);
+        if let Some(errno) = ended.errno {
             self.suspect(dev, errno);
         }
     }
 
     /// Finds out where a path led whose superblock the kernel side could not tell.
-    fn locate(&mut self, event: Event) {
-        let Some(argument) = &event.path else {
+    fn locate(&mut self, ended: Ended) {
+        let Some(argument) = &ended.path else {
             return;
         };
         let effect = Effect::ReadLinks {
-            tid: event.caller.tid,
+            tid: ended.caller.tid,
             dfd: argument.dfd,
         };
-        self.paths.push(event);
+        self.paths.push(ended);
         self.ask(effect);
     }
 
     pub(super) fn on_links(&mut self, links: &Links) {
         self.health.took("links");
-        for (event, path) in self.paths.take(links) {
-            let dev = event
+        for (ended, path) in self.paths.take(links) {
+            let dev = ended
                 .mnt_ns
                 .and_then(|mnt_ns| self.mounts.dev_of_path(mnt_ns, &path));
             let Some(dev) = dev.filter(|dev| self.superblocks.contains_key(dev)) else {
@@ -94,13 +104,13 @@ impl Observer {
             if self.attributed.len() < ATTRIBUTED_MAX {
                 self.attributed.push(Attributed {
                     dev,
-                    operation: event.operation,
-                    errno: event.errno,
+                    operation: ended.operation,
+                    errno: ended.errno,
                 });
             } else {
                 self.health.refuse("paths_refused", 1);
             }
-            self.on_failure(dev, &event);
+            self.on_failure(dev, &ended);
         }
     }
 
@@ -132,7 +142,11 @@ impl Observer {
             self.totals.elsewhere += delta.total.count;
             return;
         };
+        let is_refusal = superblock.is_refusal(outcome.operation, outcome.errno);
         superblock.counters.add(now, delta, windows);
+        if outcome.operation.is_fuse() && !is_refusal {
+            superblock.counters.completed(delta.total.last);
+        }
         if let Some(errno) = failed {
             self.suspect(dev, errno);
         }
@@ -165,7 +179,7 @@ impl Observer {
         let watched = &self.superblocks;
         let sent = decode::in_flight(reading);
         let sent = sent.filter(|(_, sent)| watched.contains_key(&sent.dev));
-        self.requests.update_sent(sent);
+        self.requests.update_sent(self.now.mono, sent);
     }
 
     pub(super) fn on_tasks(&mut self, scan: &Scan, is_full: bool) {
@@ -198,12 +212,10 @@ impl Observer {
             .filter(|t| matches!(t.state, 'S' | 'D'))
             .collect();
         let own = self.devs_by_tid();
-        let dev_of = |task: &Task| {
-            let place = [task.walk_dev, task.file_dev].into_iter().flatten();
-            let mut watched = place.filter(|dev| self.superblocks.contains_key(dev));
-            watched.next().or(own.get(&task.caller.tid).copied())
-        };
-        let moved_on = self.waiters.update(now, &sleeping, is_full, dev_of);
+        let with_tid = |task: &&Task| Some((task.caller.tid, self.place_of(task, &own)?));
+        let places: BTreeMap<u32, Place> = sleeping.iter().filter_map(with_tid).collect();
+        let place_of = |task: &Task| places.get(&task.caller.tid).copied();
+        let moved_on = self.waiters.update(now, &sleeping, is_full, place_of);
         for dev in moved_on {
             if let Some(superblock) = self.superblocks.get_mut(&dev) {
                 superblock.moved_on = Some(now);

@@ -7,7 +7,8 @@ use std::{
 
 use crate::{
     connection::{Connection, Identity},
-    decode::{self, Event, Holder, Queued, Row},
+    decode::{self, Abort, Holder, Queued, Row},
+    detect::Layout,
     errno::Errno,
     input::{ConnectionCheck, Effect, Scan},
     requests::Walk,
@@ -60,6 +61,7 @@ impl Observer {
                 Row::Task(_) => self.health.refuse("rows_undecodable", 1),
             }
         }
+        let is_proof = self.is_layout_right(&found) && scan.is_complete;
         let devs: Vec<Dev> = self.superblocks.keys().copied().collect();
         for dev in devs {
             let is_its_own = |found: &Found| {
@@ -68,11 +70,28 @@ impl Observer {
             };
             match found.remove(&dev).filter(is_its_own) {
                 Some(found) => self.on_found(dev, found, scan),
-                None if scan.is_complete => self.on_absence(dev),
+                None if is_proof => self.on_absence(dev),
                 None => {}
             }
         }
         self.watch_servers();
+    }
+
+    /// Whether the numbers found are those of FUSE mounts, so that they were read from where they
+    /// lie. Looked into only where that is in doubt.
+    fn is_layout_right(&mut self, found: &BTreeMap<Dev, Found>) -> bool {
+        if self.health.layout() == Layout::Described {
+            return true;
+        }
+        let is_alive = |found: &Found| found.holders.iter().any(|holder| holder.is_connected);
+        let living = found.iter().filter(|(_, found)| is_alive(found));
+        let (fitting, odd): (Vec<Dev>, Vec<Dev>) = living
+            .map(|(dev, _)| *dev)
+            .partition(|dev| self.mounts.has_fuse(*dev));
+        if !fitting.is_empty() {
+            self.health.layout_fits();
+        }
+        self.health.layout() == Layout::Fitting && odd.is_empty()
     }
 
     fn on_found(&mut self, dev: Dev, found: Found, scan: &Scan) {
@@ -182,19 +201,18 @@ impl Observer {
 
     fn after_waiting(&mut self, dev: Dev) {
         let connection = self.superblocks.get(&dev).map(|s| &s.connection);
-        if connection.and_then(|connection| connection.waiting) == Some(0) {
-            let forget = self.requests.nothing_waits(self.now.mono, dev);
+        if let Some(since) = connection.and_then(|connection| connection.idle_since) {
+            let forget = self.requests.nothing_waits(self.now.mono, dev, since);
             self.forget(forget);
         }
     }
 
-    pub(super) fn on_server_exit(&mut self, event: &Event) {
-        let pid = event.caller.pid;
+    pub(super) fn on_server_exit(&mut self, pid: u32, status: u32) {
         let mut follow = Vec::new();
         let mut is_unknown = false;
         for superblock in self.superblocks.values_mut() {
             let connection = &mut superblock.connection;
-            if connection.server_exited(pid, event.exit_status) {
+            if connection.server_exited(pid, status) {
                 match connection.address {
                     Some(address) => follow.push((address, superblock.id.dev)),
                     None => is_unknown = true,
@@ -206,6 +224,50 @@ impl Observer {
         }
         if is_unknown || !self.health.is_attached("connection_check") {
             self.ask(Effect::ScanHolders);
+        }
+    }
+
+    /// The kernel is ending a connection: the record is made where that begins, so it is looked at
+    /// until it is over. One older than the superblock is about a past one of the same number.
+    pub(super) fn on_abort(&mut self, dev: Option<Dev>, abort: Abort) {
+        let superblock = dev.and_then(|dev| self.superblocks.get_mut(&dev));
+        let Some(superblock) = superblock.filter(|superblock| {
+            superblock.service == Service::Fuse && superblock.first_seen <= abort.at
+        }) else {
+            return;
+        };
+        let was_dying = superblock.connection.is_dying();
+        superblock.connection.observe_abort(abort);
+        let dev = superblock.id.dev;
+        if superblock.connection.is_unmounting() && !was_dying {
+            self.ask(Effect::ReadMountinfo(self.mounts.namespaces_of(dev)));
+        }
+        self.follow(dev);
+    }
+
+    /// A descriptor of a connection was closed: it was the last one, or it was not.
+    pub(super) fn on_release(&mut self, dev: Option<Dev>) {
+        if let Some(dev) = dev {
+            self.follow(dev);
+        }
+    }
+
+    /// A connection ends in a moment, if at all: now is a good time to look at it, and a little later.
+    fn follow(&mut self, dev: Dev) {
+        let Some(superblock) = self.superblocks.get(&dev) else {
+            return;
+        };
+        let connection = &superblock.connection;
+        if superblock.service != Service::Fuse || connection.is_connected == Some(false) {
+            return;
+        }
+        match connection.address {
+            Some(address) if self.health.is_attached("connection_check") => {
+                self.effects
+                    .push(Effect::CheckConnections(vec![(address, dev)]));
+                self.ask(Effect::FollowExit(vec![(address, dev)]));
+            }
+            Some(_) | None => self.ask(Effect::ScanHolders),
         }
     }
 

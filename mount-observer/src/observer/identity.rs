@@ -60,14 +60,20 @@ impl Observer {
         }
     }
 
-    /// A table that still shows a superblock after its connection went settles that it died. One
+    /// A table that still shows a superblock after its connection went settles that it died; after
+    /// its last unmount, that another has its number. One
     /// that shows it again and again may show its successor: look who is served.
     fn look_after_the_dead(&mut self, mnt_ns: u32, read_at: Mono) {
         let mut is_suspect = false;
         let mut is_settled = false;
+        let mut succeeded = Vec::new();
         for superblock in self.superblocks.values_mut() {
             let mut shown_in = superblock.mounted.mount_ids.iter().map(|(ns, _)| *ns);
             if !superblock.connection.is_dying() || !shown_in.any(|ns| ns == mnt_ns) {
+                continue;
+            }
+            if superblock.connection.is_unmounted_at(read_at) {
+                succeeded.push(superblock.mounted.clone());
                 continue;
             }
             match superblock.connection.confirm_death(read_at) {
@@ -75,6 +81,9 @@ impl Observer {
                 Confirmation::Known => is_suspect = true,
                 Confirmation::TooEarly => {}
             }
+        }
+        for mounted in succeeded {
+            self.replace(mounted);
         }
         if is_settled {
             self.ask(Effect::TickNow);

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use mount_observer_common::AbortCause;
+
 use crate::{
     blocked::Waiters,
+    decode,
     detect::{Blocked, Pending, Sight, View},
-    snapshot::{self, BlockedTask, Fuse, ObserverHealth, Request, Snapshot},
+    snapshot::{self, Abort, BlockedTask, Fuse, ObserverHealth, Request, Snapshot},
     time::{Mono, Now, nanos},
-    watched::{Service, Watched},
+    watched::{Service, Watched, name_of},
 };
 
 use super::Observer;
@@ -39,7 +42,7 @@ pub(super) fn draft(view: &View<'_>, waiters: &Waiters) -> Draft {
         oldest_age_ns: oldest.map(|pending| nanos(pending.request.age(now))),
         requests: requests.map(|pending| request(pending, now)).collect(),
         blocked: u64::try_from(view.waiters.len()).unwrap_or(u64::MAX),
-        blocked_tasks: tasks.map(|blocked| task(blocked, waiters, now)).collect(),
+        blocked_tasks: tasks.map(|blocked| task(view, blocked, waiters)).collect(),
     }
 }
 
@@ -60,8 +63,11 @@ fn request(pending: &Pending<'_>, now: Mono) -> Request {
     }
 }
 
-fn task(blocked: &Blocked<'_>, waiters: &Waiters, now: Mono) -> BlockedTask {
-    let waiter = blocked.waiter;
+fn task(view: &View<'_>, blocked: &Blocked<'_>, waiters: &Waiters) -> BlockedTask {
+    let (waiter, now) = (blocked.waiter, view.now);
+    let cause = waiter
+        .cause
+        .filter(|cause| *cause != view.superblock.id.dev);
     BlockedTask {
         pid: waiter.caller.pid,
         tid: waiter.caller.tid,
@@ -69,6 +75,7 @@ fn task(blocked: &Blocked<'_>, waiters: &Waiters, now: Mono) -> BlockedTask {
         task_state: waiter.state,
         waits_in: waiter.waits_in.clone(),
         operation: blocked.operation,
+        caused_by: cause.map(|cause| name_of(view.all, cause)),
         age_ns: Some(nanos(now.since(blocked.since()))),
         stack: waiters.symbolised(&waiter.stack),
     }
@@ -97,13 +104,13 @@ pub(super) fn superblock(superblock: &Watched, draft: Draft, now: &Now) -> snaps
         failures: (superblock.failures.iter())
             .map(|failure| failure.victim.clone())
             .collect(),
-        fuse: fuse(superblock),
+        fuse: fuse(superblock, now),
         operations: superblock.counters.operations(),
         latency: superblock.counters.latency(),
     }
 }
 
-fn fuse(superblock: &Watched) -> Option<Fuse> {
+fn fuse(superblock: &Watched, now: &Now) -> Option<Fuse> {
     let connection = &superblock.connection;
     (superblock.service != Service::Kernel).then(|| Fuse {
         connection: superblock.id.dev,
@@ -111,7 +118,19 @@ fn fuse(superblock: &Watched) -> Option<Fuse> {
         waiting: connection.waiting,
         servers: connection.servers(),
         server_status: connection.status(),
+        abort: connection.abort().map(|seen| abort(seen, now)),
     })
+}
+
+fn abort(seen: &decode::Abort, now: &Now) -> Abort {
+    // The kernel's worker that ends it has no part in it.
+    let by = (seen.cause != AbortCause::Timeout).then_some(&seen.by);
+    Abort {
+        cause: seen.cause_name(),
+        at_unix_ns: now.wall_of(seen.at),
+        pid: by.map(|by| by.pid),
+        comm: by.map(|by| by.comm.clone()),
+    }
 }
 
 impl Observer {

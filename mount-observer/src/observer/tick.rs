@@ -1,16 +1,11 @@
 //! One tick: judge every superblock, move the alerts, ask for what is missing, publish.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     alert::State,
-    blocked::{BLOCKED_AFTER, Waiter},
-    detect::{self, Blocked, Pending, Sight, Verdict, View},
+    detect::{self, Sight, Verdict, View},
     input::Effect,
-    requests::Tracked,
     snapshot,
     superblock::Dev,
     text,
@@ -18,7 +13,7 @@ use crate::{
     watched::{Service, Status, Watched},
 };
 
-use super::{Observer, publish, transition};
+use super::{Observer, index::Index, publish, transition};
 
 /// How often connections are looked at.
 const CONNECTIONS_EVERY: Duration = Duration::from_millis(900);
@@ -35,9 +30,6 @@ const SUSPICIOUS_AFTER: Duration = Duration::from_secs(1);
 
 /// How often the functions on the stacks of blocked tasks are asked for: some 50 ms each time.
 const NAMES_EVERY: Duration = Duration::from_secs(5);
-
-/// How long a task counts as blocked after it was last seen so.
-const WAITER_FRESH_FOR: Duration = Duration::from_secs(5);
 
 /// What was found about one superblock before its alert moves.
 struct Finding {
@@ -67,6 +59,7 @@ impl Observer {
         }
         self.name_stacks();
         self.look_after_connections(&sight);
+        self.look_at_tables();
         self.watch_servers();
         self.publish(published, &sight);
     }
@@ -82,6 +75,7 @@ impl Observer {
                 config: &self.config,
                 is_single_look: self.info.is_single_look,
                 superblock,
+                all: &self.superblocks,
                 requests: &requests,
                 waiters: &waiters,
                 sight,
@@ -182,6 +176,19 @@ impl Observer {
         self.asked.connections_at = Some(now);
     }
 
+    /// Asks for the tables again that were read too early to tell a death from an unmount.
+    fn look_at_tables(&mut self) {
+        let now = self.now.mono;
+        let awaiting = |superblock: &&Watched| superblock.connection.awaits_table(now);
+        let devs = self.superblocks.values().filter(awaiting).map(|s| s.id.dev);
+        let namespaces: BTreeSet<u32> = devs
+            .flat_map(|dev| self.mounts.namespaces_of(dev))
+            .collect();
+        if !namespaces.is_empty() {
+            self.ask(Effect::ReadMountinfo(namespaces.into_iter().collect()));
+        }
+    }
+
     /// Every connection with requests in flight, and some of the others.
     fn connections_in_turn(&mut self) -> Vec<(u64, Dev)> {
         let busy: BTreeSet<Dev> = self.requests.iter().map(|request| request.dev).collect();
@@ -197,86 +204,6 @@ impl Observer {
         let (_, last) = looked_at.last().copied().unzip();
         self.asked.connections_up_to = last;
         looked_at
-    }
-}
-
-/// Requests and waiting tasks by superblock, and who waits for which request.
-struct Index<'a> {
-    requests: BTreeMap<Dev, Vec<&'a Tracked>>,
-    waiters: BTreeMap<Dev, Vec<&'a Waiter>>,
-    by_tid: BTreeMap<u32, &'a Tracked>,
-    waiter_by_tid: BTreeMap<u32, &'a Waiter>,
-}
-
-impl<'a> Index<'a> {
-    fn new(observer: &'a Observer) -> Self {
-        let mut index = Self {
-            requests: BTreeMap::new(),
-            waiters: BTreeMap::new(),
-            by_tid: BTreeMap::new(),
-            waiter_by_tid: BTreeMap::new(),
-        };
-        for request in observer.requests.iter() {
-            index.requests.entry(request.dev).or_default().push(request);
-            if let Some(tid) = request.tid() {
-                index.by_tid.insert(tid, request);
-            }
-        }
-        for waiter in observer.waiters.iter() {
-            if observer.now.mono.since(waiter.seen) < WAITER_FRESH_FOR {
-                index.waiters.entry(waiter.dev).or_default().push(waiter);
-                index.waiter_by_tid.insert(waiter.caller.tid, waiter);
-            }
-        }
-        index
-    }
-
-    /// The requests of a superblock, oldest first.
-    fn pending(&self, observer: &Observer, dev: Dev, superblock: &Watched) -> Vec<Pending<'a>> {
-        let now = observer.now.mono;
-        let of_dev = self.requests.get(&dev).into_iter().flatten();
-        let mut pending: Vec<_> = of_dev
-            .map(|&request| {
-                let caller = request.tid().and_then(|tid| self.waiter_by_tid.get(&tid));
-                let caller = caller.copied().filter(|waiter| waiter.dev == dev);
-                let connection = Some(&superblock.connection);
-                Pending {
-                    request,
-                    is_confirmed: request.is_confirmed(now, connection, caller.is_some()),
-                    caller,
-                }
-            })
-            .collect();
-        pending.sort_by_key(|pending| (pending.request.start, pending.request.address));
-        pending
-    }
-
-    /// The tasks that are blocked on a superblock, longest first. Those that wait by design are not,
-    /// nor those that wait inside a path walk for something else.
-    fn blocked(&self, observer: &Observer, dev: Dev) -> Vec<Blocked<'a>> {
-        let of_dev = self.waiters.get(&dev).into_iter().flatten();
-        let mut blocked: Vec<_> = of_dev
-            .map(|&waiter| {
-                let own = self.by_tid.get(&waiter.caller.tid);
-                let own = own.filter(|request| request.dev == dev);
-                Blocked {
-                    waiter,
-                    operation: own.map(|request| request.operation),
-                    sent: own.map(|request| request.start),
-                    is_start_known: waiter.is_since_entry
-                        || own.is_some_and(|request| request.is_start_known),
-                }
-            })
-            .filter(Blocked::is_on_filesystem)
-            .filter(|blocked| {
-                let is_by_design =
-                    |operation: crate::operation::Operation| operation.is_blocking_by_design();
-                let age = observer.now.mono.since(blocked.since());
-                age >= BLOCKED_AFTER && !blocked.operation.is_some_and(is_by_design)
-            })
-            .collect();
-        blocked.sort_by_key(|blocked| (blocked.since(), blocked.waiter.caller.tid));
-        blocked
     }
 }
 

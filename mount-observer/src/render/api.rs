@@ -191,6 +191,11 @@ const FIELDS: &[Field] = &[
         "the request it waits for, when it is its own",
     ),
     (
+        "superblocks[].blocked_tasks[].caused_by",
+        "string?",
+        "the FUSE superblock below that it waits for, on an overlay: `0:45 at /mnt/x`",
+    ),
+    (
         "superblocks[].blocked_tasks[].age_ns",
         "integer?",
         "how long",
@@ -225,9 +230,19 @@ const FIELDS: &[Field] = &[
         "the path it gave, where that was seen",
     ),
     (
+        "superblocks[].failures[].caused_by",
+        "string",
+        "the FUSE superblock below that made it fail, on an overlay: `0:45 at /mnt/x`; else absent",
+    ),
+    (
+        "superblocks[].failures[].failed_on",
+        "string",
+        "the overlay above on which it failed because of this superblock; else absent",
+    ),
+    (
         "superblocks[].failures[].attribution",
         "string",
-        "`path` where the superblock was found by that path only; else absent",
+        "`path` where the superblock was found by that path only; else absent: the kernel named it",
     ),
     ("superblocks[].fuse", "object?", "FUSE only"),
     (
@@ -255,6 +270,27 @@ const FIELDS: &[Field] = &[
         "object",
         "processes that hold, or held, the connection",
     ),
+    (
+        "superblocks[].fuse.abort",
+        "object?",
+        "how the kernel ended the connection; null while it lives, and where that is not seen",
+    ),
+    (
+        "superblocks[].fuse.abort.cause",
+        "string",
+        "`server_exit`, `fusectl`, `forced_unmount`, `timeout`, `unmount` or `unknown`",
+    ),
+    (
+        "superblocks[].fuse.abort.at_unix_ns",
+        "integer",
+        "when, ns since the epoch",
+    ),
+    (
+        "superblocks[].fuse.abort.pid",
+        "integer?",
+        "the process that ended it; null for the kernel's own timeout",
+    ),
+    ("superblocks[].fuse.abort.comm", "string?", "its name"),
     ("superblocks[].fuse.servers[].pid", "integer", "process"),
     ("superblocks[].fuse.servers[].comm", "string", "name"),
     (

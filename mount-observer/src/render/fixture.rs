@@ -8,8 +8,8 @@ use crate::{
     operation::Operation,
     sight::NotSeen,
     snapshot::{
-        BlockedTask, ClassLatency, Fuse, Mount, ObserverHealth, OperationCount, Probe, Request,
-        Server, ServerStatus, Snapshot, Superblock,
+        Abort, BlockedTask, ClassLatency, Fuse, Mount, ObserverHealth, OperationCount, Probe,
+        Request, Server, ServerStatus, Snapshot, Superblock,
     },
     superblock::{Dev, SuperblockId},
     time::{Mono, Wall},
@@ -34,6 +34,8 @@ pub(crate) fn victim(pid: u32, comm: &str, age_ns: Option<u64>) -> Victim {
         age_ns,
         errno: None,
         path: None,
+        caused_by: None,
+        failed_on: None,
         attribution: None,
     }
 }
@@ -106,6 +108,7 @@ fn superblock(minor: u32, state: State, mountpoint: &str) -> Superblock {
                 exit: None,
             }],
             server_status: ServerStatus::Running,
+            abort: None,
         }),
         operations: vec![OperationCount {
             operation: Operation(Op::Fuse(1)),
@@ -141,6 +144,12 @@ pub(crate) fn snapshot() -> Snapshot {
         fuse.server_status = ServerStatus::Gone;
         fuse.servers[0].status = ServerStatus::Gone;
         fuse.servers[0].exit = Some("SIGKILL".to_owned());
+        fuse.abort = Some(Abort {
+            cause: "server_exit",
+            at_unix_ns: TAKEN,
+            pid: Some(142),
+            comm: Some("bindfs".to_owned()),
+        });
     }
     dead.operations.push(OperationCount {
         operation: Operation(Op::Fuse(3)),
@@ -160,6 +169,7 @@ pub(crate) fn snapshot() -> Snapshot {
         task_state: 'S',
         waits_in: Some("request_wait_answer".to_owned()),
         operation: Some(Operation(Op::Fuse(1))),
+        caused_by: None,
         age_ns: Some(31_250_000_000),
         stack: Vec::new(),
     }];
@@ -245,6 +255,8 @@ pub(crate) fn full_snapshot() -> Snapshot {
             source: "queue",
         });
         superblock.failures.push(Victim {
+            caused_by: Some("0:45 at /mnt/x".to_owned()),
+            failed_on: Some("0:60 at /mnt/overlay".to_owned()),
             attribution: Some("path"),
             ..victim(1, "stat", None)
         });

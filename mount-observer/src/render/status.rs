@@ -184,6 +184,8 @@ fn blocked(superblock: &Superblock) -> Option<String> {
             age_ns: None,
             errno: None,
             path: None,
+            caused_by: None,
+            failed_on: None,
             attribution: None,
         })
         .collect();

@@ -52,7 +52,7 @@ fn only(requests: &Requests) -> &Tracked {
 #[test]
 fn an_age_is_reached_once() {
     let mut requests = Requests::default();
-    requests.update_sent([(7, sent(1_500, 4))].into_iter());
+    requests.update_sent(at(0), [(7, sent(1_500, 4))].into_iter());
     let reached = |after, until| requests.has_reached(Duration::from_secs(2), at(after), at(until));
     assert!(!reached(3_000, 3_499));
     assert!(reached(3_000, 3_500));
@@ -64,10 +64,10 @@ fn an_age_is_reached_once() {
 #[test]
 fn a_request_is_confirmed_by_the_list_it_stands_on() {
     let mut requests = Requests::default();
-    requests.update_sent([(7, sent(0, 4))].into_iter());
+    requests.update_sent(at(0), [(7, sent(0, 4))].into_iter());
     assert!(!only(&requests).is_confirmed(at(5_000), None, false));
     requests.update_queue(at(5_000), DEV, &walk(&[queued(7, 4, None)], true));
-    requests.update_sent([(7, sent(0, 4))].into_iter());
+    requests.update_sent(at(0), [(7, sent(0, 4))].into_iter());
     let tracked = only(&requests);
     assert!(tracked.is_confirmed(at(5_000), None, false));
     assert_eq!(tracked.is_at_server, Some(true));
@@ -79,15 +79,15 @@ fn a_request_is_confirmed_by_the_list_it_stands_on() {
 fn a_request_the_lists_do_not_show_twice_is_forgotten_for_good() {
     let mut requests = Requests::default();
     let entry = || [(7, sent(0, 4))].into_iter();
-    requests.update_sent(entry());
+    requests.update_sent(at(0), entry());
     let empty = walk(&[], true);
     assert_eq!(requests.update_queue(at(2_000), DEV, &empty).0, []);
-    requests.update_sent(entry());
+    requests.update_sent(at(0), entry());
     let (forget, _) = requests.update_queue(at(3_000), DEV, &empty);
     assert_eq!(forget, [(7, at(0).0)]);
-    requests.update_sent(entry());
+    requests.update_sent(at(0), entry());
     assert_eq!(requests.iter().count(), 0, "the kernel side still has it");
-    requests.update_sent([(7, sent(4_000, 9))].into_iter());
+    requests.update_sent(at(0), [(7, sent(4_000, 9))].into_iter());
     assert_eq!(only(&requests).start, at(4_000), "another request");
     assert_eq!(requests.orphans, 1);
 }
@@ -95,7 +95,7 @@ fn a_request_the_lists_do_not_show_twice_is_forgotten_for_good() {
 #[test]
 fn lists_that_were_not_walked_to_the_end_prove_nothing() {
     let mut requests = Requests::default();
-    requests.update_sent([(7, sent(0, 4))].into_iter());
+    requests.update_sent(at(0), [(7, sent(0, 4))].into_iter());
     for second in 2..20 {
         let cut = walk(&[], false);
         assert_eq!(requests.update_queue(at(second * 1_000), DEV, &cut).0, []);
@@ -106,8 +106,17 @@ fn lists_that_were_not_walked_to_the_end_prove_nothing() {
 #[test]
 fn a_count_of_zero_ends_what_is_older_than_the_reading() {
     let mut requests = Requests::default();
-    requests.update_sent([(7, sent(0, 4)), (8, sent(1_500, 5))].into_iter());
-    assert_eq!(requests.nothing_waits(at(2_000), DEV), [(7, at(0).0)]);
+    requests.update_sent(
+        at(1_600),
+        [(7, sent(0, 4)), (8, sent(1_500, 5))].into_iter(),
+    );
+    let forget = |requests: &mut Requests, since| requests.nothing_waits(at(2_000), DEV, at(since));
+    assert_eq!(
+        forget(&mut requests, 1_600),
+        [],
+        "the map may show what ended since"
+    );
+    assert_eq!(forget(&mut requests, 1_500), [(7, at(0).0)]);
     assert_eq!(only(&requests).address, 8);
 }
 
@@ -119,7 +128,7 @@ fn a_request_older_than_the_probes_is_known_from_its_list() {
     let tracked = only(&requests);
     assert_eq!(tracked.start, at(20_000));
     assert!(tracked.is_start_known && !tracked.is_probed);
-    requests.update_sent(std::iter::empty());
+    requests.update_sent(at(0), std::iter::empty());
     assert_eq!(requests.iter().count(), 1, "the probes know nothing of it");
     let (forget, has_progressed) = requests.update_queue(at(61_000), DEV, &walk(&[], true));
     assert_eq!((forget, has_progressed), (Forget::new(), true));
@@ -129,9 +138,9 @@ fn a_request_older_than_the_probes_is_known_from_its_list() {
 #[test]
 fn an_address_handed_out_again_is_another_request() {
     let mut requests = Requests::default();
-    requests.update_sent([(7, sent(0, 4))].into_iter());
+    requests.update_sent(at(0), [(7, sent(0, 4))].into_iter());
     requests.update_queue(at(500), DEV, &walk(&[queued(7, 4, None)], true));
-    requests.update_sent([(7, sent(600, 5))].into_iter());
+    requests.update_sent(at(0), [(7, sent(600, 5))].into_iter());
     let tracked = only(&requests);
     assert_eq!(tracked.start, at(600));
     assert!(!tracked.is_confirmed(at(700), None, false));
@@ -146,6 +155,6 @@ fn a_request_that_a_server_sent_on_names_no_caller() {
         tid: 0,
         comm: String::new(),
     };
-    requests.update_sent([(7, sent_on)].into_iter());
+    requests.update_sent(at(0), [(7, sent_on)].into_iter());
     assert_eq!(only(&requests).caller, None);
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! set hung_after 5s              a setting of [detect]; first lines only
+//! include overlay                a type of filesystem more in scope; first lines only
 //! info nested-pid-namespace      what the observer knows about itself; or: single-look
 //! @3.5s STATEMENT                let time pass first; ticks happen at every whole second
 //! mount 0:52 fuse.bindfs /mnt/a [source=S] [ns=N] [id=N] [parent=N]
@@ -14,14 +15,20 @@
 //! serve 0:52 bindfs[99]          a process opens a connection, or joins the living one
 //! stop|cont bindfs[99]
 //! exit bindfs[99] SIGNAL         its connections end with their last holder
-//! abort 0:52                     through fusectl
+//! aborts seen                    from now on a program sits where connections end
+//! abort 0:52 [HOW] [by=sh[7]]    through fusectl, or: forced-unmount, timeout, unknown
+//! past-abort 0:52 sh[7]          that of an earlier connection of the same number
+//! release 0:52 sh[7]             a descriptor of it is closed, not the last one
+//! layout assumed|misread         the kernel does not describe FUSE; and the numbers are wrong
 //! free 0:52                      the kernel frees the connection: unmounted and nobody holds it
 //! send 0:52 #7 LOOKUP stat[12] [background] [unseen]     unseen: sent before the probes
 //! end #7 [ERRNO]
 //! kill #7                        the caller is killed while its request is queued: no end event
 //! count 0:52 READ x100 [errno=EIO] [latency=3.5s] [by=cat[12]]
 //! lost-path /mnt/a/x newfstatat EIO stat[12] [root=/] [base=/]
+//! fail 0:60 /mnt/a/x newfstatat ESTALE stat[12] [cause=0:52]    the kernel's walk named it
 //! block 0:52 cat[12] FUNCTION [again] [interruptible]    asleep; again: it has run in between
+//!     [since=2s] [walked] [cause=0:52]                   its call began then; its path is walked
 //! unblock cat[12]
 //! lose COUNTER N                 a counter of the kernel side grows
 //! probe missing|back NAME
@@ -29,7 +36,7 @@
 //! exclude FSTYPE                 the configuration is read again
 //! read-totals                    the shell reads the counters
 //! tick
-//! show                           the state of every superblock
+//! show [evidence|failures]       the state of every superblock, with the facts or the victims
 //! ```
 
 use std::time::Duration;
@@ -41,11 +48,12 @@ use mount_observer::{
     operation::Operation,
     superblock::Dev,
 };
+use mount_observer_common::AbortCause;
 use zerocopy::IntoBytes;
 
 use crate::{
     show::show,
-    world::{Connection, Mount, PROBES, Process, Request, Server, Sleeper, World},
+    world::{Connection, Failed, Mount, PROBES, Process, Request, START, Server, Sleeper, World},
 };
 
 /// Runs a scenario; returns what the observer said.
@@ -64,6 +72,7 @@ pub(crate) fn run(script: &str) -> String {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["set", key, value] => set(&mut config, key, value),
+            ["include", fstype] => config.scope.include_fstypes.push((*fstype).to_owned()),
             ["info", "nested-pid-namespace"] => info.is_initial_pid_namespace = false,
             ["info", "single-look"] => info.is_single_look = true,
             words => {
@@ -151,9 +160,22 @@ fn statement(world: &mut World, words: &[&str]) -> Option<()> {
             Some(())
         }
         "abort" => {
-            let dev = dev(rest.first()?)?;
-            let address = connection_of(world, dev)?;
-            world.abort(address);
+            let (number, options) = rest.split_first()?;
+            let address = connection_of(world, dev(number)?)?;
+            let by = option(options, "by").unwrap_or("sh[7]");
+            world.abort(address, abort_cause(options.first())?, &process(by)?);
+            Some(())
+        }
+        "past-abort" => {
+            world.record_abort(
+                dev(rest.first()?)?,
+                AbortCause::ServerExit,
+                &process(rest.get(1)?)?,
+            );
+            Some(())
+        }
+        "release" => {
+            world.record_release(dev(rest.first()?)?, &process(rest.get(1)?)?);
             Some(())
         }
         "free" => {
@@ -180,6 +202,14 @@ fn learn(world: &mut World, first: &str, rest: &[&str]) -> Option<()> {
     match first {
         "count" => count(world, rest)?,
         "lost-path" => lost_path(world, rest)?,
+        "fail" => fail(world, rest)?,
+        "aborts" => world.sees_aborts = *rest.first()? == "seen",
+        "layout" => {
+            world.feed(Input::Layout {
+                is_described: false,
+            });
+            world.misread_by = if *rest.first()? == "misread" { 0x40 } else { 0 };
+        }
         "block" => block(world, rest)?,
         "unblock" => {
             world.sleepers.remove(&process(rest.first()?)?.pid)?;
@@ -210,7 +240,7 @@ fn learn(world: &mut World, first: &str, rest: &[&str]) -> Option<()> {
         "read-totals" => world.read_totals(),
         "exclude" => world.exclude(rest.first()?),
         "tick" => world.tick(),
-        "show" => show(world),
+        "show" => show(world, rest),
         _ => return None,
     }
     Some(())
@@ -256,7 +286,8 @@ fn unmount(world: &mut World, words: &[&str], is_disconnecting: bool) -> Option<
         && is_disconnecting
         && let Some(address) = connection_of(world, dev(&mount.dev)?)
     {
-        world.abort(address);
+        let by = process("umount[1]")?;
+        world.abort(address, AbortCause::Unmount, &by);
     }
     world.read_table(mnt_ns);
     Some(())
@@ -347,6 +378,31 @@ fn lost_path(world: &mut World, words: &[&str]) -> Option<()> {
     Some(())
 }
 
+fn fail(world: &mut World, words: &[&str]) -> Option<()> {
+    let [number, path, operation, name, caller, options @ ..] = words else {
+        return None;
+    };
+    world.failed_path(&Failed {
+        dev: dev(number)?,
+        op: Operation::from_name(operation)?.0.to_wire(),
+        errno: errno(name)?,
+        path,
+        cause: option(options, "cause").map_or(Some(0), dev)?,
+        caller: process(caller)?,
+    });
+    Some(())
+}
+
+fn abort_cause(word: Option<&&str>) -> Option<AbortCause> {
+    match word.filter(|word| !word.contains('=')) {
+        None => Some(AbortCause::Fusectl),
+        Some(&"forced-unmount") => Some(AbortCause::ForcedUnmount),
+        Some(&"timeout") => Some(AbortCause::Timeout),
+        Some(&"unknown") => Some(AbortCause::Unknown),
+        Some(_) => None,
+    }
+}
+
 fn block(world: &mut World, words: &[&str]) -> Option<()> {
     let [number, caller, function, options @ ..] = words else {
         return None;
@@ -358,6 +414,12 @@ fn block(world: &mut World, words: &[&str]) -> Option<()> {
         function: (*function).to_owned(),
         switches: before + u64::from(options.contains(&"again")),
         is_interruptible: options.contains(&"interruptible"),
+        since: match option(options, "since") {
+            Some(at) => START + u64::try_from(duration(at)?.as_nanos()).ok()?,
+            None => 0,
+        },
+        has_walked: options.contains(&"walked"),
+        cause: option(options, "cause").map_or(Some(0), dev)?,
         process,
     };
     world.sleepers.insert(sleeper.process.pid, sleeper);

@@ -4,6 +4,7 @@
 //! every effect of the observer the way the daemon does. Time is whole nanoseconds since boot.
 
 mod readings;
+mod records;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -18,15 +19,17 @@ use mount_observer::{
     superblock::Dev,
     time::{Mono, Now, Wall},
 };
-use mount_observer_common::{Op, PATH_MAX_BYTES, PathRecord, Record, TotalsValue, bucket_of};
+use mount_observer_common::{AbortCause, Op, TotalsValue, bucket_of};
 use zerocopy::IntoBytes;
 
+use crate::show;
+
 pub(crate) use readings::PROBES;
-use readings::comm;
+pub(crate) use records::Failed;
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 /// When the scenario begins, so that things can be older than it.
-const START: u64 = 1_000 * SECOND;
+pub(crate) const START: u64 = 1_000 * SECOND;
 /// Answers that lead to further questions, one inside the other.
 const DEPTH_MAX: u32 = 32;
 /// Functions in which tasks wait; the model's addresses are 0x1000 apart.
@@ -91,6 +94,12 @@ pub(crate) struct Sleeper {
     pub(crate) function: String,
     pub(crate) switches: u64,
     pub(crate) is_interruptible: bool,
+    /// When its call began, where a program saw that.
+    pub(crate) since: u64,
+    /// Whether its path is walked, and it waits for attributes.
+    pub(crate) has_walked: bool,
+    /// The FUSE superblock it asks, 0 for none.
+    pub(crate) cause: u32,
 }
 
 /// The whole of it.
@@ -116,6 +125,10 @@ pub(crate) struct World {
     /// Connections to check once their server is gone.
     following: Vec<(u64, Dev)>,
     scanned_at: Option<u64>,
+    /// Whether a program sits where connections are aborted and descriptors closed.
+    pub(crate) sees_aborts: bool,
+    /// How far off the numbers are that are read from the wrong place.
+    pub(crate) misread_by: u32,
     /// Whether mount tables are read and not handed on.
     pub(crate) is_reading_slowly: bool,
     /// Read, and not handed on yet.
@@ -144,6 +157,8 @@ impl World {
             watched: Vec::new(),
             following: Vec::new(),
             scanned_at: None,
+            sees_aborts: false,
+            misread_by: 0,
             is_reading_slowly: false,
             late: VecDeque::new(),
         };
@@ -334,12 +349,10 @@ impl World {
         self.servers.retain(|server| server.process != *process);
         for connection in held {
             if !self.servers.iter().any(|s| s.connection == connection) {
-                self.abort(connection);
+                self.abort(connection, AbortCause::ServerExit, process);
             }
         }
-        for (address, dev) in std::mem::take(&mut self.following) {
-            self.check(address, dev);
-        }
+        self.follow();
     }
 
     fn servers_of(&self, process: &Process) -> impl Iterator<Item = &Server> {
@@ -347,17 +360,32 @@ impl World {
     }
 
     /// A connection ends, and with it whatever waits on it.
-    pub(crate) fn abort(&mut self, address: u64) {
-        let Some(connection) = self.connections.get_mut(&address) else {
+    pub(crate) fn abort(&mut self, address: u64, cause: AbortCause, by: &Process) {
+        let found = self.connections.get(&address).copied();
+        let Some(Connection { dev, is_connected }) = found else {
             return;
         };
-        connection.is_connected = false;
-        let dev = connection.dev;
+        if is_connected && self.sees_aborts {
+            self.record_abort(dev, cause, by);
+        }
+        let ended = Connection {
+            dev,
+            is_connected: false,
+        };
+        self.connections.insert(address, ended);
         let of_dev = |request: &Request| request.dev == dev && request.is_queued;
         let all = self.requests.iter().filter(|(_, request)| of_dev(request));
         let aborted: Vec<u64> = all.map(|(number, _)| *number).collect();
         for number in aborted {
             self.end(number, 103).unwrap();
+        }
+        self.follow();
+    }
+
+    /// Looks at what was asked for, a moment later.
+    fn follow(&mut self) {
+        for (address, dev) in std::mem::take(&mut self.following) {
+            self.check(address, dev);
         }
     }
 
@@ -405,47 +433,6 @@ impl World {
         }
     }
 
-    pub(crate) fn record(
-        &self,
-        kind: u32,
-        op: u32,
-        dev: u32,
-        errno: u32,
-        caller: &Process,
-    ) -> Record {
-        Record {
-            kind,
-            op,
-            time_ns: self.now,
-            latency_ns: 0,
-            cgroup_id: 0,
-            dev,
-            errno,
-            tgid: caller.pid,
-            tid: caller.pid,
-            suppressed: 0,
-            mnt_ns: 1,
-            comm: comm(&caller.comm),
-        }
-    }
-
-    /// A failed path syscall that the kernel side could not attribute.
-    pub(crate) fn lost_path(&mut self, op: u16, errno: u16, path: &str, caller: &Process) {
-        self.count(0, op, errno, 1, None);
-        let record = self.record(3, u32::from(op), 0, u32::from(errno), caller);
-        let mut bytes = [0; PATH_MAX_BYTES];
-        bytes[..path.len()].copy_from_slice(path.as_bytes());
-        let record = PathRecord {
-            record,
-            dfd: -100,
-            cause_dev: 0,
-            is_exact: 0,
-            path_len: u32::try_from(path.len()).unwrap(),
-            path: bytes,
-        };
-        self.feed(Input::Record(record.as_bytes().to_vec()));
-    }
-
     fn tell(&mut self, transition: &Transition) {
         let superblock = transition.superblock.to_string();
         let told = (superblock, transition.kind, transition.change);
@@ -469,15 +456,7 @@ impl World {
         )
         .unwrap();
         for victim in &transition.victims {
-            let operation = victim.operation.as_deref().unwrap_or("-");
-            let errno = victim.errno.as_deref().unwrap_or("");
-            let by = victim.attribution.map_or("", |_| " by path");
-            writeln!(
-                self.log,
-                "    victim {}[{}] {operation} {errno}{by}",
-                victim.comm, victim.pid
-            )
-            .unwrap();
+            writeln!(self.log, "    victim {}", show::victim(victim)).unwrap();
         }
     }
 }

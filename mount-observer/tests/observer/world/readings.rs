@@ -41,7 +41,7 @@ impl World {
                 connection_ptr: server.connection,
                 tgid: server.process.pid,
                 fd: 3,
-                dev: connection.dev,
+                dev: connection.dev + self.misread_by,
                 connected: u32::from(connection.is_connected),
                 waiting,
                 task_state: if server.is_stopped { 4 } else { 1 },
@@ -101,7 +101,14 @@ impl World {
             let function = Some(sleeper.function.as_str());
             let state = if sleeper.is_interruptible { 1 } else { 2 };
             let (dev, switches) = (sleeper.dev, sleeper.switches);
-            add(task(&sleeper.process, state, dev, switches, function));
+            let row = task(&sleeper.process, state, dev, switches, function);
+            add(TaskRow {
+                since_ns: sleeper.since,
+                walk_dev: if sleeper.has_walked { 0 } else { dev },
+                call_dev: dev,
+                cause_dev: sleeper.cause,
+                ..row
+            });
         }
         self.scan(bytes)
     }

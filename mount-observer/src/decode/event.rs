@@ -1,0 +1,132 @@
+//! Ring buffer records.
+
+use std::time::Duration;
+
+use mount_observer_common::{AbortCause, Op, PathRecord, Record, RecordKind};
+use zerocopy::FromBytes;
+
+use super::{Caller, caller, dev, errno};
+use crate::{errno::Errno, operation::Operation, superblock::Dev, time::Mono};
+
+/// One ring buffer record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An operation failed, or took long.
+    Ended(Ended),
+    /// A server's process exits.
+    ServerExit {
+        /// The process.
+        pid: u32,
+        /// The raw wait status.
+        status: u32,
+    },
+    /// A connection is being aborted.
+    Abort {
+        /// The connection, where it could be read.
+        dev: Option<Dev>,
+        /// How, and by whom.
+        abort: Abort,
+    },
+    /// A descriptor of `/dev/fuse` was closed for good.
+    Release {
+        /// The connection, where it could be read.
+        dev: Option<Dev>,
+    },
+}
+
+/// An operation that failed, or took long, and who asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// When.
+    pub at: Mono,
+    /// The superblock, where the kernel side could tell.
+    pub dev: Option<Dev>,
+    /// The caller.
+    pub caller: Caller,
+    /// The operation.
+    pub operation: Operation,
+    /// From send to end, where both were seen.
+    pub latency: Option<Duration>,
+    /// The failure; `None` for a success.
+    pub errno: Option<Errno>,
+    /// The caller's mount namespace, where read.
+    pub mnt_ns: Option<u32>,
+    /// What the caller asked for, where it was a path.
+    pub path: Option<PathArgument>,
+}
+
+/// The end of a connection, at the function of the kernel that makes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Abort {
+    /// When.
+    pub at: Mono,
+    /// What led to it.
+    pub cause: AbortCause,
+    /// Who: for the kernel's own timeout, one of its workers.
+    pub by: Caller,
+}
+
+/// A path as the caller gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathArgument {
+    /// Directory descriptor it is relative to.
+    pub dfd: i32,
+    /// The path, perhaps cut.
+    pub path: Vec<u8>,
+    /// Whether the kernel's own walk named the superblock, not these words.
+    pub is_exact: bool,
+    /// The FUSE superblock asked last within the call.
+    pub cause_dev: Option<Dev>,
+}
+
+/// Reads a ring buffer record; `None` for what is none.
+pub fn event(bytes: &[u8]) -> Option<Event> {
+    let (record, _) = Record::read_from_prefix(bytes).ok()?;
+    let who = || caller(record.tgid, record.tid, &record.comm);
+    Some(match RecordKind::from_wire(record.kind)? {
+        RecordKind::PathFailed | RecordKind::PathSlow => {
+            Event::Ended(ended(&record, Some(path_argument(bytes)?))?)
+        }
+        RecordKind::RequestFailed | RecordKind::RequestSlow => Event::Ended(ended(&record, None)?),
+        RecordKind::ServerExit => Event::ServerExit {
+            pid: record.tgid,
+            status: record.errno,
+        },
+        RecordKind::ConnectionAborted => Event::Abort {
+            dev: dev(record.dev),
+            abort: Abort {
+                at: Mono(record.time_ns),
+                cause: AbortCause::from_wire(record.op),
+                by: who(),
+            },
+        },
+        RecordKind::DeviceReleased => Event::Release {
+            dev: dev(record.dev),
+        },
+    })
+}
+
+fn ended(record: &Record, path: Option<PathArgument>) -> Option<Ended> {
+    let op = u16::try_from(record.op).ok()?;
+    Some(Ended {
+        at: Mono(record.time_ns),
+        dev: dev(record.dev),
+        caller: caller(record.tgid, record.tid, &record.comm),
+        operation: Operation(Op::from_wire(op)),
+        latency: (record.latency_ns != 0).then_some(Duration::from_nanos(record.latency_ns)),
+        errno: errno(record.errno),
+        mnt_ns: (record.mnt_ns != 0).then_some(record.mnt_ns),
+        path,
+    })
+}
+
+fn path_argument(bytes: &[u8]) -> Option<PathArgument> {
+    let (record, _) = PathRecord::read_from_prefix(bytes).ok()?;
+    let len = usize::try_from(record.path_len).ok()?;
+    Some(PathArgument {
+        dfd: record.dfd,
+        path: record.path.get(..len)?.to_vec(),
+        is_exact: record.is_exact != 0,
+        cause_dev: dev(record.cause_dev),
+    })
+}
