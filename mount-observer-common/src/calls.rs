@@ -41,6 +41,8 @@ pub enum CallStage {
 pub struct Call {
     /// `CLOCK_MONOTONIC`, ns, when the call began; 0 when none is open.
     pub start_ns: u64,
+    /// Address of the `struct path` that a [`CALL_FSTAT`] is about.
+    pub path: u64,
     /// The thread.
     pub tid: u32,
     /// System call number, [`CALL_STATX`] or [`CALL_FSTAT`].
@@ -55,10 +57,10 @@ pub struct Call {
     pub is_cause_walking: u8,
     /// Attributes asked for within a [`CALL_FSTAT`]: an overlay asks the layers below.
     pub nested: u16,
-    /// Low half of the address of the `struct path` that a [`CALL_FSTAT`] is about.
-    pub path: u32,
+    /// Zero.
+    pub pad: u32,
 }
-wire!(Call, 32);
+wire!(Call, 40);
 
 /// Value of the map `FUSE_CALLS`: the FUSE request a thread asks for and waits for.
 #[repr(C)]

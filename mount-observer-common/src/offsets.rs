@@ -28,6 +28,7 @@ const fn field(global: &'static str, type_name: &'static str, path: &'static str
 /// Which ones a program cannot do without is the plan's business.
 pub const OFFSETS: &[FieldPath] = &[
     field("OFF_REQ_LIST", "fuse_req", "list"),
+    field("OFF_REQ_ARGS", "fuse_req", "args"),
     field("OFF_REQ_OPCODE", "fuse_req", "in.h.opcode"),
     field("OFF_REQ_UNIQUE", "fuse_req", "in.h.unique"),
     field("OFF_REQ_NODEID", "fuse_req", "in.h.nodeid"),
@@ -36,6 +37,7 @@ pub const OFFSETS: &[FieldPath] = &[
     field("OFF_REQ_CREATE_TIME", "fuse_req", "create_time"),
     field("OFF_REQ_FM", "fuse_req", "fm"),
     field("OFF_REQ_CHAN", "fuse_req", "chan"),
+    field("OFF_ARGS_OPCODE", "fuse_args", "opcode"),
     field("OFF_FM_SB", "fuse_mount", "sb"),
     field("OFF_FM_FC", "fuse_mount", "fc"),
     field("OFF_SB_DEV", "super_block", "s_dev"),
@@ -63,6 +65,7 @@ pub const OFFSETS: &[FieldPath] = &[
     field("OFF_TASK_NIVCSW", "task_struct", "nivcsw"),
     field("OFF_TASK_SIGNAL", "task_struct", "signal"),
     field("OFF_TASK_NAMEIDATA", "task_struct", "nameidata"),
+    field("OFF_TASK_STACK", "task_struct", "stack"),
     field("OFF_TASK_FS", "task_struct", "fs"),
     field("OFF_TASK_FILES", "task_struct", "files"),
     field("OFF_TASK_NSPROXY", "task_struct", "nsproxy"),
@@ -79,6 +82,8 @@ pub const OFFSETS: &[FieldPath] = &[
     field("OFF_FS_ROOT_MNT", "fs_struct", "root.mnt"),
     field("OFF_FS_ROOT_DENTRY", "fs_struct", "root.dentry"),
     field("OFF_FS_PWD_DENTRY", "fs_struct", "pwd.dentry"),
+    field("OFF_PATH_MNT", "path", "mnt"),
+    field("OFF_FILENAME_NAME", "filename", "name"),
     field("OFF_MNT_ROOT", "vfsmount", "mnt_root"),
     field("OFF_MNT_SB", "vfsmount", "mnt_sb"),
     field("OFF_NSPROXY_MNT_NS", "nsproxy", "mnt_ns"),
@@ -91,3 +96,30 @@ pub const OFFSETS: &[FieldPath] = &[
     field("OFF_REGS_ARG3", "pt_regs", "r10"),
     field("OFF_REGS_ARG4", "pt_regs", "r8"),
 ];
+
+/// A helper that not every kernel has: the global that says whether the programs may call it (1, the
+/// default) or not (0), and its name in the kernel's `enum bpf_func_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HelperSwitch {
+    /// Name of the `static` in the eBPF object, a `u32`.
+    pub global: &'static str,
+    /// The enumerator.
+    pub helper: &'static str,
+}
+
+/// Every such helper. Where one is missing, the verifier removes the branch that calls it and the
+/// programs do without: with `bpf_probe_read_kernel`, or by leaving a fact unknown.
+pub const HELPER_SWITCHES: [HelperSwitch; 2] = [
+    HelperSwitch {
+        global: "HAS_CURRENT_TASK_BTF",
+        helper: "BPF_FUNC_get_current_task_btf",
+    },
+    HelperSwitch {
+        global: "HAS_TASK_PT_REGS",
+        helper: "BPF_FUNC_task_pt_regs",
+    },
+];
+
+/// The global that says whether `bpf_probe_read_kernel` may be called (1, the default); 0 under
+/// `lockdown=confidentiality`, where whatever it would have read is zero.
+pub const MAY_READ_KERNEL: &str = "MAY_READ_KERNEL";

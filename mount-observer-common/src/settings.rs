@@ -21,8 +21,13 @@ pub struct Settings {
     pub tick_ns: u32,
     /// The observer's own process in the initial pid namespace: its requests are self touches.
     pub self_tgid: u32,
+    /// Where a task's user registers lie, in bytes from `task.stack`; 0 when not known. Needed only
+    /// where `bpf_task_pt_regs` (5.15) is missing.
+    pub registers_offset: u32,
+    /// Zero.
+    pub pad: u32,
 }
-wire!(Settings, 16);
+wire!(Settings, 24);
 
 /// How much the `tasks` iterator looks at: the one element of the array `SCAN_MODE`.
 #[repr(u32)]

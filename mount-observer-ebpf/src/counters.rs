@@ -1,8 +1,9 @@
 //! Counting what was seen and what was dropped.
 
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use mount_observer_common::Counter;
 
-use crate::maps::COUNTERS;
+use crate::maps::{COUNTERS, SETTINGS};
 
 /// Adds one to a counter of this CPU.
 #[inline(always)]
@@ -12,4 +13,21 @@ pub fn count(counter: Counter) {
         // preempts this one on the same CPU (7.0 and later) may lose one count, never more.
         unsafe { *slot += 1 };
     }
+}
+
+/// Counts what a process asks of what is observed, if that process is the observer.
+#[inline(always)]
+pub fn count_if_self(tgid: u32) {
+    if SETTINGS
+        .get(0)
+        .is_some_and(|settings| settings.self_tgid == tgid)
+    {
+        count(Counter::SelfTouches);
+    }
+}
+
+/// Counts what the current process asks, if it is the observer.
+#[inline(always)]
+pub fn count_if_current_is_self() {
+    count_if_self((bpf_get_current_pid_tgid() >> 32) as u32);
 }

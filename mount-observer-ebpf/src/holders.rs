@@ -5,10 +5,11 @@ use aya_ebpf::{bindings::seq_file, helpers::generated::bpf_seq_write};
 use mount_observer_common::{HolderRow, QUEUED_MAX, QueuedRow, RowKind};
 
 use crate::{
+    iterator::Meta,
     kernel::{
-        OFF_CONN_CONNECTED, OFF_CONN_WAITING, OFF_FILE_INODE, OFF_FILE_PRIVATE, OFF_FUD_CONN,
-        OFF_INODE_RDEV, OFF_TASK_STATE, OFF_TASK_TGID, Probed, Typed, connection_dev, field,
-        follow, read_comm,
+        OFF_CONN_CONNECTED, OFF_CONN_WAITING, OFF_FILE_INODE, OFF_FILE_PRIVATE, OFF_INODE_RDEV,
+        OFF_TASK_STATE, OFF_TASK_TGID, Probed, Typed, connection_dev, field, follow,
+        fuse_device_connection, read_comm, unmark,
     },
     maps::{SCRATCH, Scratch},
     walk,
@@ -16,14 +17,6 @@ use crate::{
 
 /// `/dev/fuse`: misc major 10, `FUSE_MINOR` 229 (`include/linux/miscdevice.h`), as a `dev_t`.
 const FUSE_RDEV: u32 = 10 << 20 | 229;
-
-/// `FUSE_DEV_SYNC_INIT` (7.0) and `FUSE_DEV_CHAN_DISCONNECTED` (7.2) mark the pointer's low bits.
-const POINTER_MARKS: usize = 3;
-
-#[repr(C)]
-struct Meta {
-    seq: *mut seq_file,
-}
 
 /// `struct bpf_iter__task_file`, whose layout is part of the iterator's contract.
 #[repr(C)]
@@ -76,7 +69,7 @@ unsafe fn write(seq: *mut seq_file, scratch: *const Scratch, emitted: u32) {
         );
         // Opaque, so that the bound is checked on what is passed and not on what it came from.
         let bytes = core::hint::black_box(u64::from(emitted) * size_of::<QueuedRow>() as u64);
-        if bytes > 0 && bytes <= (QUEUED_MAX * size_of::<QueuedRow>()) as u64 {
+        if bytes <= (QUEUED_MAX * size_of::<QueuedRow>()) as u64 {
             bpf_seq_write(seq, (&raw const (*scratch).queued).cast(), bytes as u32);
         }
     }
@@ -98,7 +91,7 @@ fn describe(row: &mut HolderRow, device: *const u8) -> u32 {
     if device.is_null() {
         return 0;
     }
-    let connection = unmark(follow::<Probed>(device, &OFF_FUD_CONN));
+    let connection = fuse_device_connection(device);
     if connection.is_null() {
         return 0;
     }
@@ -118,9 +111,4 @@ fn describe(row: &mut HolderRow, device: *const u8) -> u32 {
     };
     row.queued_emitted = emitted;
     emitted
-}
-
-#[inline(always)]
-fn unmark(pointer: *const u8) -> *const u8 {
-    (pointer as usize & !POINTER_MARKS) as *const u8
 }

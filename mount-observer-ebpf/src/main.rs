@@ -8,17 +8,23 @@
 #![no_std]
 #![no_main]
 
+mod calls;
 mod check;
 mod counters;
+mod errno;
 mod floor;
 mod fuse;
 mod holders;
+mod iterator;
 mod kernel;
 mod maps;
 mod memo;
 mod paths;
 mod record;
+mod sample;
+mod scope;
 mod server;
+mod stat;
 mod tasks;
 mod totals;
 mod walk;

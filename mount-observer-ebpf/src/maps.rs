@@ -6,9 +6,9 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, RingBuf, lpm_trie::Key},
 };
 use mount_observer_common::{
-    CALLS_MAX, Call, Counter, HolderRow, InFlight, MountPath, MountTarget, PathArguments,
-    QUEUED_MAX, QueuedRow, SCOPE_FILTER_WORDS, SYSCALL_OPS_MAX, Settings, TaskRow, TextRange,
-    TotalsKey, TotalsSlot, WAIT_RANGES_MAX,
+    CALLS_MAX, CAUSE_RANGES_MAX, Call, CauseRange, Counter, FuseCall, HolderRow, InFlight,
+    MountPath, MountTarget, PathArguments, QUEUED_MAX, QueuedRow, SCOPE_FILTER_WORDS,
+    SYSCALL_OPS_MAX, Settings, TaskRow, TextRange, TotalsKey, TotalsSlot, WAIT_RANGES_MAX,
 };
 
 use crate::memo::Memo;
@@ -75,10 +75,14 @@ pub static SCOPE_FILTER: Array<u64> = Array::with_max_entries(SCOPE_FILTER_WORDS
 pub static SYSCALL_OPS: Array<PathArguments> = Array::with_max_entries(SYSCALL_OPS_MAX, 0);
 
 /// What each thread asks a filesystem, by the low bits of its number: an array lookup is compiled
-/// into the program and nothing is ever deleted. 65 536 x 32 B = 2 MiB, one element unless calls are
-/// followed.
+/// into the program and nothing is ever deleted. 65 536 x 40 B = 2.5 MiB, one element unless calls
+/// are followed.
 #[map]
 pub static CALLS: Array<Call> = Array::with_max_entries(CALLS_MAX, 0);
+
+/// The FUSE request each thread waits for, in the same way. 65 536 x 32 B = 2 MiB.
+#[map]
+pub static FUSE_CALLS: Array<FuseCall> = Array::with_max_entries(CALLS_MAX, 0);
 
 /// Where a failed path is put together for the lookup. Per CPU; the only program that uses it does
 /// not run twice on one CPU (`bpf_prog_active` and its successors, `kernel/bpf/trampoline.c`).
@@ -88,6 +92,10 @@ pub static PATH_KEY: PerCpuArray<Key<MountPath>> = PerCpuArray::with_max_entries
 /// The functions in which a task waits for a filesystem; 32 x 16 B.
 #[map]
 pub static WAIT_RANGES: Array<TextRange> = Array::with_max_entries(WAIT_RANGES_MAX, 0);
+
+/// The functions that abort FUSE connections; 16 x 24 B.
+#[map]
+pub static CAUSE_RANGES: Array<CauseRange> = Array::with_max_entries(CAUSE_RANGES_MAX, 0);
 
 /// Where the iterators put a row together: too large for the stack. One element, because the
 /// daemon runs one scan at a time.

@@ -9,8 +9,8 @@ use mount_observer_common::{MountPath, MountTarget};
 
 use crate::{
     kernel::{
-        OFF_FS_ROOT_DENTRY, OFF_FS_ROOT_MNT, OFF_MNT_ROOT, OFF_MNT_SB, OFF_SB_DEV, OFF_TASK_FS,
-        Typed, field, follow, mount_namespace,
+        MAY_READ_KERNEL, OFF_FS_ROOT_DENTRY, OFF_FS_ROOT_MNT, OFF_MNT_ROOT, OFF_MNT_SB, OFF_SB_DEV,
+        OFF_TASK_FS, Reader, field, follow, is_on, mount_namespace,
     },
     maps::{MEMO, MOUNT_POINTS_CHANGES},
 };
@@ -44,19 +44,19 @@ pub struct View {
 impl View {
     /// A task's view; `None` in a chroot, where paths begin elsewhere.
     #[inline(always)]
-    pub fn of(task: *const u8) -> Option<Self> {
-        let fs = follow::<Typed>(task, &OFF_TASK_FS);
+    pub fn of<R: Reader>(task: *const u8) -> Option<Self> {
+        let fs = follow::<R>(task, &OFF_TASK_FS);
         if fs.is_null() {
             return None;
         }
-        let root = follow::<Typed>(fs, &OFF_FS_ROOT_MNT);
-        if follow::<Typed>(fs, &OFF_FS_ROOT_DENTRY) != follow::<Typed>(root, &OFF_MNT_ROOT) {
+        let root = follow::<R>(fs, &OFF_FS_ROOT_MNT);
+        if follow::<R>(fs, &OFF_FS_ROOT_DENTRY) != follow::<R>(root, &OFF_MNT_ROOT) {
             return None;
         }
-        let superblock = follow::<Typed>(root, &OFF_MNT_SB);
+        let superblock = follow::<R>(root, &OFF_MNT_SB);
         Some(Self {
-            mnt_ns: mount_namespace::<Typed>(task),
-            root: field::<Typed, u32>(superblock, &OFF_SB_DEV),
+            mnt_ns: mount_namespace::<R>(task),
+            root: field::<R, u32>(superblock, &OFF_SB_DEV),
         })
     }
 }
@@ -106,6 +106,9 @@ pub fn remember(changes: u64, view: View, key: *const Key<MountPath>, target: Mo
     // SAFETY: a live map value of this CPU.
     let memo = unsafe { &mut *memo };
     memo.changes = 0;
+    if !is_on(&MAY_READ_KERNEL) {
+        return;
+    }
     let bytes = size_of::<[u64; WORDS]>() as u32;
     // SAFETY: both are map values and at least that long.
     let failed = unsafe {

@@ -1,47 +1,34 @@
 //! Path syscalls: failures of a broken connection, and in `full` mode the latency of every call.
 
 mod attribute;
-mod start;
 
 use aya_ebpf::{
-    helpers::{
-        bpf_get_current_pid_tgid,
-        generated::{
-            bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_probe_read_user,
-            bpf_probe_read_user_str,
-        },
-    },
+    helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_user, bpf_probe_read_user_str},
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
 use aya_log_ebpf::debug;
 use mount_observer_common::{
-    Counter, PATH_MAX_BYTES, PathArguments, PathRecord, RecordKind, SYSCALL_OPS_MAX, TotalsKey,
-    TotalsSlot,
+    Counter, PATH_MAX_BYTES, PathArguments, SYSCALL_OPS_MAX, TotalsKey, TotalsSlot,
 };
 
 use crate::{
-    counters::count,
-    fuse::is_recorded,
+    calls::{self, Reached, Timing},
+    counters::{count, count_if_current_is_self},
+    errno::{errno_of, is_recorded},
     kernel::{
-        OFF_REGS_ARG0, OFF_REGS_ARG1, OFF_REGS_ARG2, OFF_REGS_ARG3, OFF_REGS_ARG4, OFF_REGS_CS,
-        OFF_REGS_NR, Typed, exists, field, mount_namespace,
+        OFF_REGS_ARG0, OFF_REGS_ARG1, OFF_REGS_ARG2, OFF_REGS_ARG3, OFF_REGS_ARG4, OFF_REGS_NR,
+        Typed, field, is_compat,
     },
-    maps::{SETTINGS, SYSCALL_OPS},
-    record::{self, Facts, Wake},
+    maps::SYSCALL_OPS,
+    sample::Sample,
+    scope::is_in_scope,
     totals,
 };
-use attribute::{attribute, is_in_scope};
-use start::Timing;
-
-/// `MAX_ERRNO`, `include/linux/err.h`.
-const MAX_ERRNO: u64 = 4_095;
+use attribute::attribute;
 
 /// `AT_FDCWD`, `include/uapi/linux/fcntl.h`.
 const AT_FDCWD: i32 = -100;
-
-/// `__USER32_CS`, `arch/x86/include/asm/segment.h`: the caller uses the 32-bit call numbers.
-const USER32_CS: u64 = 0x23;
 
 /// `PathArguments` has no such argument.
 const NONE: u8 = 255;
@@ -57,7 +44,7 @@ fn path_exit_errors(context: BtfTracePointContext) -> i32 {
     }
     let registers: *const u8 = context.arg(0);
     if let Some(call) = Call::of(registers)
-        && !is_compat(registers)
+        && !is_compat::<Typed>(registers)
     {
         failed(&call, errno, None);
     }
@@ -68,8 +55,8 @@ fn path_exit_errors(context: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sys_enter")]
 fn path_enter(context: BtfTracePointContext) -> i32 {
     let number: u64 = context.arg(1);
-    if arguments_of(number).is_some() && !is_compat(context.arg(0)) {
-        start::begin(number);
+    if arguments_of(number).is_some() && !is_compat::<Typed>(context.arg(0)) {
+        calls::begin(number as u32);
     }
     0
 }
@@ -81,10 +68,10 @@ fn path_exit_full(context: BtfTracePointContext) -> i32 {
     let Some(call) = Call::of(registers) else {
         return 0;
     };
-    if is_compat(registers) {
+    if is_compat::<Typed>(registers) {
         return 0;
     }
-    let timing = start::finish(call.number);
+    let timing = calls::finish(call.number, call.arguments.stat != NONE);
     match errno_of(context.arg(1)) {
         None => succeeded(&call, timing),
         // An everyday failure is worth nothing unless somebody waited for it.
@@ -140,13 +127,6 @@ impl Call {
     }
 }
 
-/// The errno of a return value; `None` for a success.
-#[inline(always)]
-fn errno_of(result: i64) -> Option<u32> {
-    let errno = result.wrapping_neg() as u64;
-    (errno.wrapping_sub(1) < MAX_ERRNO).then_some(errno as u32)
-}
-
 #[inline(always)]
 fn arguments_of(number: u64) -> Option<&'static PathArguments> {
     if number >= u64::from(SYSCALL_OPS_MAX) {
@@ -154,11 +134,6 @@ fn arguments_of(number: u64) -> Option<&'static PathArguments> {
     }
     let arguments = SYSCALL_OPS.get(number as u32)?;
     (arguments.op != 0 && arguments.is_by_function == 0).then_some(arguments)
-}
-
-#[inline(always)]
-fn is_compat(registers: *const u8) -> bool {
-    exists(&OFF_REGS_CS) && field::<Typed, u64>(registers, &OFF_REGS_CS) & 0xffff == USER32_CS
 }
 
 /// A call that succeeded: the caller's `struct stat` tells the superblock. Calls that fill none
@@ -173,7 +148,7 @@ fn succeeded(call: &Call, timing: Option<Timing>) {
     if !is_in_scope(dev) {
         return;
     }
-    note_self();
+    count_if_current_is_self();
     let key = TotalsKey {
         dev,
         op: call.arguments.op,
@@ -185,7 +160,14 @@ fn succeeded(call: &Call, timing: Option<Timing>) {
     // SAFETY: just looked up.
     unsafe { totals::add_latency(slot, timing.now_ns, timing.latency_ns, timing.is_slow) };
     if timing.is_slow {
-        sample(call, slot, &key, Some(timing), timing.now_ns);
+        sample(
+            call,
+            slot,
+            key,
+            Reached::NOTHING,
+            Some(timing),
+            timing.now_ns,
+        );
     }
 }
 
@@ -217,11 +199,20 @@ fn stat_dev(call: &Call) -> u32 {
     }
 }
 
-/// Counts a failure on its superblock, or on none when it cannot be told, and samples it.
+/// Counts a failure on its superblock, or on none when it cannot be told, and samples it. Where a
+/// probe watches the path walks, the superblock is the one its walk reached; what it reached is then
+/// known to be observed or not.
 #[inline(always)]
 fn failed(call: &Call, errno: u32, timing: Option<Timing>) {
+    let reached = calls::take_reached();
+    let dev = if reached.dev == 0 {
+        attribute(call)
+    } else if is_in_scope(reached.dev) || is_in_scope(reached.cause_dev) {
+        reached.dev
+    } else {
+        return;
+    };
     count(Counter::PathFailures);
-    let dev = attribute(call);
     debug!(
         (),
         "syscall {} failed with errno {} on {:x}", call.number, errno, dev
@@ -229,7 +220,8 @@ fn failed(call: &Call, errno: u32, timing: Option<Timing>) {
     if dev == 0 {
         count(Counter::PathsUnattributed);
     } else {
-        note_self();
+        // A dead mount refuses a call of the observer itself before there is a FUSE request to count.
+        count_if_current_is_self();
     }
     let key = TotalsKey {
         dev,
@@ -249,20 +241,7 @@ fn failed(call: &Call, errno: u32, timing: Option<Timing>) {
         // SAFETY: just looked up.
         None => unsafe { totals::add_end(slot, now_ns) },
     }
-    sample(call, slot, &key, timing, now_ns);
-}
-
-/// Counts a call of the observer itself on what it observes: a dead mount refuses it before there is
-/// a FUSE request to count.
-#[inline(always)]
-fn note_self() {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    if SETTINGS
-        .get(0)
-        .is_some_and(|settings| settings.self_tgid == tgid)
-    {
-        count(Counter::SelfTouches);
-    }
+    sample(call, slot, key, reached, timing, now_ns);
 }
 
 /// Leaves a record with the path, as far as the rate limit admits one.
@@ -270,47 +249,26 @@ fn note_self() {
 fn sample(
     call: &Call,
     slot: *mut TotalsSlot,
-    key: &TotalsKey,
+    key: TotalsKey,
+    reached: Reached,
     timing: Option<Timing>,
     now_ns: u64,
 ) {
-    // SAFETY: from slot_of.
-    let Some(suppressed) = (unsafe { totals::admit(slot, now_ns) }) else {
-        return;
-    };
-    let Some(mut room) = record::reserve::<PathRecord>() else {
-        return;
-    };
-    // SAFETY: the helper has no requirement.
-    let task = unsafe { bpf_get_current_task_btf() } as *const u8;
-    let errno = u32::from(key.errno);
-    let facts = Facts {
-        kind: if is_recorded(errno) {
-            RecordKind::PathFailed
-        } else {
-            RecordKind::PathSlow
-        },
-        op: key.op,
-        time_ns: now_ns,
+    let sample = Sample {
+        key,
+        cause_dev: reached.cause_dev,
+        is_exact: reached.dev != 0,
+        now_ns,
         latency_ns: timing.map_or(0, |timing| timing.latency_ns),
-        dev: key.dev,
-        errno,
-        pid_tgid: bpf_get_current_pid_tgid(),
-        suppressed,
-        mnt_ns: mount_namespace::<Typed>(task),
     };
-    let record = room.as_mut_ptr();
-    let path = call.argument(call.arguments.path);
-    // SAFETY: reserved memory; the helper writes at most the field.
-    unsafe {
-        record::fill(&raw mut (*record).record, &facts);
-        record::fill_current_comm(&raw mut (*record).record.comm);
-        (*record).dfd = call.dfd();
-        (*record).cause_dev = 0;
-        (*record).is_exact = 0;
-        let to = (&raw mut (*record).path).cast();
-        let read = bpf_probe_read_user_str(to, PATH_MAX_BYTES as u32, path as *const _);
-        (*record).path_len = if read > 0 { read as u32 - 1 } else { 0 };
-    }
-    record::submit(room, Wake::Later);
+    sample.leave(slot, |record| {
+        let path = call.argument(call.arguments.path);
+        // SAFETY: reserved memory; the helper writes at most the field.
+        unsafe {
+            (*record).dfd = call.dfd();
+            let to = (&raw mut (*record).path).cast();
+            let read = bpf_probe_read_user_str(to, PATH_MAX_BYTES as u32, path as *const _);
+            (*record).path_len = if read > 0 { read as u32 - 1 } else { 0 };
+        }
+    });
 }

@@ -1,21 +1,24 @@
 //! The iterator over all tasks: who sleeps inside a filesystem, in which superblock, and whether
 //! the known servers run.
 
+mod open_call;
+
 use aya_ebpf::{
     Global,
-    bindings::seq_file,
-    helpers::generated::{bpf_get_task_stack, bpf_seq_write, bpf_task_pt_regs},
+    helpers::generated::{bpf_get_task_stack, bpf_seq_write},
 };
-use mount_observer_common::{CALLS_MAX, RowKind, STACK_DEPTH, ScanMode, TaskRow, WAIT_RANGES_MAX};
+use mount_observer_common::{RowKind, STACK_DEPTH, ScanMode, TaskRow, WAIT_RANGES_MAX};
 
 use crate::{
+    iterator::Meta,
     kernel::{
-        OFF_DENTRY_SB, OFF_ND_DENTRY, OFF_REGS_ARG0, OFF_REGS_NR, OFF_SB_DEV, OFF_TASK_NAMEIDATA,
-        OFF_TASK_NIVCSW, OFF_TASK_NVCSW, OFF_TASK_PID, OFF_TASK_STATE, OFF_TASK_TGID, Typed,
-        as_task, exists, field, file_dev, follow, mount_namespace, read_comm,
+        OFF_DENTRY_SB, OFF_ND_DENTRY, OFF_SB_DEV, OFF_TASK_NAMEIDATA, OFF_TASK_NIVCSW,
+        OFF_TASK_NVCSW, OFF_TASK_PID, OFF_TASK_STATE, OFF_TASK_TGID, Typed, as_task, field,
+        file_dev, follow, mount_namespace, read_comm, user_call,
     },
-    maps::{CALLS, SCAN_MODE, SCRATCH, SERVERS, WAIT_RANGES},
+    maps::{SCAN_MODE, SCRATCH, SERVERS, WAIT_RANGES},
 };
+use open_call::OpenCall;
 
 /// `TASK_INTERRUPTIBLE | TASK_UNINTERRUPTIBLE` (`include/linux/sched.h`); a killable sleep has the
 /// second.
@@ -27,11 +30,6 @@ const NOLOAD: u32 = 0x400;
 /// One bit per system call number whose first argument is a file descriptor.
 #[unsafe(no_mangle)]
 static DESCRIPTOR_SYSCALLS: [Global<u64>; 8] = [const { Global::new(0) }; 8];
-
-#[repr(C)]
-struct Meta {
-    seq: *mut seq_file,
-}
 
 /// `struct bpf_iter__task`, whose layout is part of the iterator's contract.
 #[repr(C)]
@@ -56,10 +54,15 @@ extern "C" fn tasks(context: *const Task) -> i32 {
     // SAFETY: the value is not used.
     let is_server = tid == tgid && unsafe { SERVERS.get(tgid) }.is_some();
     let walks = is_asleep && !walk.is_null();
+    let call = if is_asleep {
+        OpenCall::of(task, tid)
+    } else {
+        OpenCall::NONE
+    };
     let is_full = SCAN_MODE
         .get(0)
         .is_some_and(|&mode| mode == ScanMode::Full as u32);
-    if !is_server && !walks && !(is_asleep && is_full) {
+    if !is_server && !walks && !call.is_open() && !(is_asleep && is_full) {
         return 0;
     }
     let Some(row) = SCRATCH.get_ptr_mut(0) else {
@@ -67,19 +70,19 @@ extern "C" fn tasks(context: *const Task) -> i32 {
     };
     // SAFETY: a live map value, and only one scan runs at a time.
     let row = unsafe { &mut (*row).task };
-    row.stack_len = if is_asleep && (walks || is_full) {
+    row.stack_len = if is_asleep && (walks || call.is_open() || is_full) {
         unwind(row, task)
     } else {
         0
     };
-    if !is_server && !walks && !waits_for_filesystem(row) {
+    if !is_server && !walks && !call.is_open() && !waits_for_filesystem(row) {
         return 0;
     }
     row.tid = tid;
     row.tgid = tgid;
     row.task_state = state;
     row.walk_dev = if walks { walk_dev(walk) } else { 0 };
-    describe(row, task);
+    describe(row, task, &call);
     // SAFETY: the row lies inside the map value; meta is valid as long as the context is. When the
     // buffer is full the kernel runs the program again for the same task.
     unsafe {
@@ -142,37 +145,23 @@ fn is_wait(address: u64) -> bool {
 
 /// Fills in what is read only of tasks that are reported.
 #[inline(always)]
-fn describe(row: &mut TaskRow, task: *const u8) {
+fn describe(row: &mut TaskRow, task: *const u8, call: &OpenCall) {
     row.kind = RowKind::Task as u32;
     row.size = size_of::<TaskRow>() as u32;
-    row.since_ns = 0;
+    row.since_ns = call.since_ns;
+    row.call_dev = call.dev;
+    row.cause_dev = call.cause_dev;
     row.switches = field::<Typed, u64>(task, &OFF_TASK_NVCSW)
         .wrapping_add(field::<Typed, u64>(task, &OFF_TASK_NIVCSW));
     row.mnt_ns = mount_namespace::<Typed>(task);
     row.syscall = u32::MAX;
     row.file_dev = 0;
-    row.call_dev = 0;
-    row.cause_dev = 0;
     read_comm(task, &mut row.comm);
-    if exists(&OFF_REGS_NR) {
-        // SAFETY: the iterator's task is alive while the program runs.
-        let registers = unsafe { bpf_task_pt_regs(as_task(task)) } as *const u8;
-        let number = field::<Typed, u64>(registers, &OFF_REGS_NR);
-        row.syscall = number as u32;
-        row.since_ns = since_ns(row.tid, number as u32);
-        if takes_descriptor(number) {
-            row.file_dev = file_dev(task, field::<Typed, u64>(registers, &OFF_REGS_ARG0));
+    if let Some(user) = user_call(task) {
+        row.syscall = user.number as u32;
+        if takes_descriptor(user.number) {
+            row.file_dev = file_dev::<Typed>(task, user.arguments[0]);
         }
-    }
-}
-
-/// When a task entered its path syscall; 0 when that is not observed. A start that another call left
-/// behind has another number.
-#[inline(always)]
-fn since_ns(tid: u32, number: u32) -> u64 {
-    match CALLS.get(tid & (CALLS_MAX - 1)) {
-        Some(start) if start.tid == tid && start.number == number => start.start_ns,
-        _ => 0,
     }
 }
 

@@ -22,17 +22,15 @@ use crate::{
 /// `FUSE_PQ_HASH_SIZE` (`fs/fuse/fuse_dev_i.h`): lists in `fuse_pqueue.processing`.
 pub const PROCESSING_LISTS: usize = 256;
 
-/// Lists before those: not read by the server yet, waiting for a background slot, being read.
-const OTHER_LISTS: usize = 3;
+/// Room for the lists of one walk: those, and three more (not read by the server yet, waiting for a
+/// background slot, being read). A power of two, so that a mask bounds an index.
+pub const LISTS_MAX: usize = 512;
 
-/// The first list whose requests the server has.
-const FIRST_AT_SERVER: u64 = 2;
+/// Lists that have changed since they were found worth a visit, and are given up.
+const FRUITLESS_MAX: usize = 16;
 
-/// Lists of one walk.
-pub const LISTS_MAX: usize = OTHER_LISTS + PROCESSING_LISTS;
-
-/// Steps of one walk: a step opens a list or takes a request.
-const STEPS_MAX: usize = LISTS_MAX + QUEUED_MAX;
+/// Steps of one walk: a step takes a request, of the next list where the last one has ended.
+const STEPS_MAX: usize = QUEUED_MAX + FRUITLESS_MAX;
 
 /// Where a walk stands.
 #[repr(C)]
@@ -45,8 +43,14 @@ pub struct Walk {
     /// The next list to open.
     list: u64,
     lists: u64,
+    /// The first of them whose requests the server has.
+    first_at_server: u64,
     emitted: u64,
     at_server: u64,
+    /// Nanoseconds of a jiffy.
+    tick_ns: u64,
+    /// All ones where ages are not known.
+    no_age: u64,
     /// Nonzero when something could not be read.
     failed: u64,
     dev: u64,
@@ -81,7 +85,7 @@ macro_rules! set {
 /// Collects up to [`QUEUED_MAX`] requests into the scratch buffer; returns how many.
 #[inline(always)]
 pub fn collect(connection: *const u8, device: *const u8, dev: u32) -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+    let (Some(scratch), Some(settings)) = (SCRATCH.get_ptr_mut(0), SETTINGS.get(0)) else {
         return 0;
     };
     // SAFETY: a live map value, and only one scan runs at a time.
@@ -96,11 +100,16 @@ pub fn collect(connection: *const u8, device: *const u8, dev: u32) -> u32 {
     // SAFETY: the helper has no requirement.
     let now_jiffies = unsafe { bpf_jiffies64() };
     set!(walk, now_jiffies, now_jiffies);
+    let tick_ns = u64::from(settings.tick_ns);
+    set!(walk, tick_ns, tick_ns);
+    set!(walk, no_age, differs(tick_ns, 0).wrapping_sub(1));
     find_lists(scratch, connection, device);
+    let mut goes_on = open_next(scratch);
     for _ in 0..STEPS_MAX {
-        if !step(scratch) {
+        if !goes_on {
             break;
         }
+        goes_on = step(scratch);
     }
     if get!(walk, failed) != 0 {
         count(Counter::KernelReadsFailed);
@@ -108,26 +117,21 @@ pub fn collect(connection: *const u8, device: *const u8, dev: u32) -> u32 {
     get!(walk, emitted) as u32
 }
 
-/// Notes the list heads worth a visit. The processing lists are copied at once and the empty ones
-/// left out here: opening each of the 256 would cost 9 us.
+/// Notes the heads of the lists that are not empty. The processing lists are copied at once: opening
+/// each of the 256 would cost 9 us.
 #[inline(always)]
 fn find_lists(scratch: *mut Scratch, connection: *const u8, device: *const u8) {
     // SAFETY: live map memory, as in every access below.
     let walk = unsafe { &raw mut (*scratch).walk };
-    // SAFETY: as above.
-    let lists = unsafe { &raw mut (*scratch).lists }.cast::<u64>();
-    let background = if exists(&OFF_CONN_BG_QUEUE) {
-        address_of(connection, &OFF_CONN_BG_QUEUE) as u64
-    } else {
-        0
-    };
-    // SAFETY: LISTS_MAX is more than three.
-    unsafe {
-        *lists = address_of(connection, &OFF_CONN_PENDING) as u64;
-        *lists.add(1) = background;
-        *lists.add(2) = address_of(device, &OFF_FUD_IO) as u64;
+    set!(walk, lists, 0);
+    visit(scratch, address_of(connection, &OFF_CONN_PENDING) as u64);
+    if exists(&OFF_CONN_BG_QUEUE) {
+        visit(scratch, address_of(connection, &OFF_CONN_BG_QUEUE) as u64);
     }
-    set!(walk, lists, OTHER_LISTS as u64);
+    // The server has the requests on what follows.
+    let at_server = get!(walk, lists);
+    set!(walk, first_at_server, at_server);
+    visit(scratch, address_of(device, &OFF_FUD_IO) as u64);
     let processing = follow::<Probed>(device, &OFF_FUD_PROCESSING) as u64;
     // SAFETY: as above.
     let heads = unsafe { &raw mut (*scratch).heads }.cast::<[u64; 2]>();
@@ -142,60 +146,81 @@ fn find_lists(scratch: *mut Scratch, connection: *const u8, device: *const u8) {
         // SAFETY: below the length; indexing would leave a panic path.
         let [first, _] = unsafe { core::ptr::read_volatile(heads.add(index)) };
         let head = processing.wrapping_add((index * size_of::<[u64; 2]>()) as u64);
-        let place = get!(walk, lists);
-        if first != head && place < LISTS_MAX as u64 {
-            // SAFETY: just checked.
-            unsafe { *lists.add(place as usize) = head };
-            set!(walk, lists, place + 1);
-        }
+        note(scratch, head, first);
     }
 }
 
-/// Opens the next list, or takes one request of the current one; false when all is done.
+/// Notes a list unless it is empty.
+#[inline(always)]
+fn visit(scratch: *mut Scratch, head: u64) {
+    // SAFETY: a live map value.
+    let walk = unsafe { &raw mut (*scratch).walk };
+    let first = read::<u64>(walk, head as *const u8);
+    note(scratch, head, first);
+}
+
+/// Writes a list's head to the next place, which is kept unless the list is empty: then its first
+/// node is its head.
+#[inline(always)]
+fn note(scratch: *mut Scratch, head: u64, first: u64) {
+    // SAFETY: live map memory, as below.
+    let walk = unsafe { &raw mut (*scratch).walk };
+    let place = get!(walk, lists);
+    // SAFETY: as above.
+    let lists = unsafe { &raw mut (*scratch).lists }.cast::<u64>();
+    // SAFETY: masked below the length; indexing would leave a panic path.
+    unsafe { *lists.add(place as usize & (LISTS_MAX - 1)) = head };
+    set!(walk, lists, place + differs(first, head));
+}
+
+/// 1 where two values differ, else 0. Without a branch: the steps of a loop are verified one after the
+/// other, and what follows a branch twice. Opaque, or it is made a branch again.
+#[inline(always)]
+fn differs(one: u64, other: u64) -> u64 {
+    let difference = one ^ other;
+    core::hint::black_box((difference | difference.wrapping_neg()) >> 63)
+}
+
+/// Takes one request and goes to the next, or to the next list; false when all is done.
 #[inline(always)]
 fn step(scratch: *mut Scratch) -> bool {
     // SAFETY: a live map value.
     let walk = unsafe { &raw mut (*scratch).walk };
     let node = get!(walk, node);
-    if node == 0 || node == get!(walk, head) {
-        return open_next(scratch);
-    }
     let request = (node as *const u8).wrapping_sub(OFF_REQ_LIST.load() as usize);
-    if owner(walk, request) != get!(walk, connection) {
-        // The list changed under us: give it up.
-        set!(walk, node, 0);
-        return true;
+    // Otherwise the list changed under us: give it up.
+    let is_ours = 1 ^ differs(owner(walk, request), get!(walk, connection));
+    if !write_row(scratch, request, is_ours) {
+        return false;
     }
-    set!(walk, node, read::<u64>(walk, node as *const u8));
-    take(scratch, request)
+    let next = read::<u64>(walk, node as *const u8);
+    let goes_on = is_ours & differs(next, get!(walk, head));
+    set!(walk, node, next & goes_on.wrapping_neg());
+    // Last, because what follows a branch is verified twice.
+    get!(walk, node) != 0 || open_next(scratch)
 }
 
+/// Opens the next list, which is not empty unless it has changed; false when there is none.
 #[inline(always)]
 fn open_next(scratch: *mut Scratch) -> bool {
     // SAFETY: a live map value.
     let walk = unsafe { &raw mut (*scratch).walk };
     let list = get!(walk, list);
-    if list >= get!(walk, lists) || list >= LISTS_MAX as u64 {
+    if list >= get!(walk, lists) {
         return false;
     }
-    // SAFETY: just checked.
+    // SAFETY: masked below the length.
     let head = unsafe {
         *(&raw const (*scratch).lists)
             .cast::<u64>()
-            .add(list as usize)
+            .add(list as usize & (LISTS_MAX - 1))
     };
     set!(walk, list, list + 1);
-    set!(walk, at_server, u64::from(list >= FIRST_AT_SERVER));
     set!(walk, head, head);
-    set!(
-        walk,
-        node,
-        if head == 0 {
-            0
-        } else {
-            read::<u64>(walk, head as *const u8)
-        }
-    );
+    // Below the first of them the difference is negative.
+    let distance = core::hint::black_box(list.wrapping_sub(get!(walk, first_at_server)));
+    set!(walk, at_server, !distance >> 63);
+    set!(walk, node, read::<u64>(walk, head as *const u8));
     true
 }
 
@@ -210,9 +235,10 @@ fn owner(walk: *mut Walk, request: *const u8) -> u64 {
     }
 }
 
-/// Writes a request's row; false when there is no room for another.
+/// Writes a request's row, to be overwritten by the next one if `is_ours` is 0; false when there is no
+/// room for another.
 #[inline(always)]
-fn take(scratch: *mut Scratch, request: *const u8) -> bool {
+fn write_row(scratch: *mut Scratch, request: *const u8, is_ours: u64) -> bool {
     // SAFETY: a live map value.
     let walk = unsafe { &raw mut (*scratch).walk };
     let index = get!(walk, emitted);
@@ -222,7 +248,7 @@ fn take(scratch: *mut Scratch, request: *const u8) -> bool {
     let header = read::<Header>(walk, address_of(request, &OFF_REQ_OPCODE));
     let age_ns = age_ns(walk, request);
     let dev = get!(walk, dev) as u32;
-    let at_server = get!(walk, at_server) as u32;
+    let at_server = get!(walk, at_server);
     // SAFETY: the index was just checked; indexing would leave a panic path.
     unsafe {
         let row = (&raw mut (*scratch).queued)
@@ -237,25 +263,24 @@ fn take(scratch: *mut Scratch, request: *const u8) -> bool {
         (*row).dev = dev;
         (*row).opcode = header.opcode;
         (*row).pid = header.pid;
-        (*row).at_server = at_server;
+        (*row).at_server = at_server as u32;
     }
-    set!(walk, emitted, index + 1);
+    set!(walk, emitted, index + is_ours);
     true
 }
 
 /// Age of a request by its creation time, which the kernel keeps in jiffies since 6.15.
 #[inline(always)]
 fn age_ns(walk: *mut Walk, request: *const u8) -> u64 {
-    let tick_ns = SETTINGS
-        .get(0)
-        .map_or(0, |settings| u64::from(settings.tick_ns));
-    if !exists(&OFF_REQ_CREATE_TIME) || tick_ns == 0 {
+    if !exists(&OFF_REQ_CREATE_TIME) {
         return u64::MAX;
     }
     let created = read::<u64>(walk, address_of(request, &OFF_REQ_CREATE_TIME));
-    get!(walk, now_jiffies)
-        .saturating_sub(created)
-        .wrapping_mul(tick_ns)
+    // A request made since is new: a negative age becomes 0.
+    let jiffies = get!(walk, now_jiffies).wrapping_sub(created);
+    let is_past = 1 ^ core::hint::black_box(jiffies >> 63);
+    let jiffies = jiffies & is_past.wrapping_neg();
+    jiffies.wrapping_mul(get!(walk, tick_ns)) | get!(walk, no_age)
 }
 
 /// Reads without a branch: a failure is noted and the value is zero.

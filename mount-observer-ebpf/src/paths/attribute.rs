@@ -1,35 +1,37 @@
 //! Which superblock a failed call was about.
 //!
-//! A failure happens after the path walk is forgotten, so its superblock is told from what the
-//! caller passed: the mount point its path begins with, or the directory the path is relative to.
+//! A failure happens after the path walk is forgotten. Where no probe watched the walk, its superblock
+//! is told from what the caller passed: the mount point its path begins with, or the directory the path is relative to.
 //! Symbolic links and `..` inside a path are not followed; the daemon labels the result.
 
-use aya_ebpf::{
-    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_user_str},
-    maps::lpm_trie::Key,
-};
-use mount_observer_common::{Counter, MATCHED_PATH_BYTES, MountPath, SCOPE_FILTER_WORDS};
+use aya_ebpf::{helpers::generated::bpf_probe_read_user_str, maps::lpm_trie::Key};
+use mount_observer_common::{Counter, MATCHED_PATH_BYTES, MountPath};
 
 use super::{AT_FDCWD, Call};
 use crate::{
     counters::count,
     kernel::{
-        OFF_DENTRY_SB, OFF_FS_PWD_DENTRY, OFF_SB_DEV, OFF_TASK_FS, Typed, field, file_dev, follow,
+        OFF_DENTRY_SB, OFF_FS_PWD_DENTRY, OFF_SB_DEV, OFF_TASK_FS, Reader, field, file_dev, follow,
+        with_current,
     },
-    maps::{MOUNT_POINTS, PATH_KEY, SCOPE, SCOPE_FILTER},
+    maps::{MOUNT_POINTS, PATH_KEY},
     memo::{self, View},
+    scope::is_in_scope,
 };
 
 /// The superblock a path leads to, by the words of the caller; 0 when it cannot be told here.
 #[inline(always)]
 pub fn attribute(call: &Call) -> u32 {
-    // SAFETY: the helper has no requirement.
-    let task = unsafe { bpf_get_current_task_btf() } as *const u8;
+    with_current!(|task: R| by_words::<R>(call, task))
+}
+
+#[inline(always)]
+fn by_words<R: Reader>(call: &Call, task: *const u8) -> u32 {
     let Some(key) = PATH_KEY.get_ptr_mut(0) else {
         return 0;
     };
     let path = call.argument(call.arguments.path);
-    let view = View::of(task);
+    let view = View::of::<R>(task);
     if let Some(view) = view
         && let Some(dev) = memo::recall(view, path)
     {
@@ -58,9 +60,9 @@ pub fn attribute(call: &Call) -> u32 {
     }
     let dfd = call.dfd();
     let dev = if dfd == AT_FDCWD {
-        cwd_dev(task)
+        cwd_dev::<R>(task)
     } else {
-        file_dev(task, dfd as u64)
+        file_dev::<R>(task, dfd as u64)
     };
     // Outside the scope the path may still lead into it: the daemon has the record.
     if is_in_scope(dev) { dev } else { 0 }
@@ -82,24 +84,13 @@ fn by_mount_point(view: View, key: *mut Key<MountPath>, length: u32) -> u32 {
     target.dev
 }
 
-/// Whether a superblock is observed. Most are not, and their bit says so.
-#[inline(always)]
-pub fn is_in_scope(dev: u32) -> bool {
-    let word = SCOPE_FILTER
-        .get(dev >> 6 & (SCOPE_FILTER_WORDS - 1))
-        .copied()
-        .unwrap_or(0);
-    // SAFETY: the value is not used.
-    word >> (dev & 63) & 1 != 0 && unsafe { SCOPE.get(dev) }.is_some()
-}
-
 /// `s_dev` of the working directory.
 #[inline(always)]
-fn cwd_dev(task: *const u8) -> u32 {
-    let fs = follow::<Typed>(task, &OFF_TASK_FS);
+fn cwd_dev<R: Reader>(task: *const u8) -> u32 {
+    let fs = follow::<R>(task, &OFF_TASK_FS);
     if fs.is_null() {
         return 0;
     }
-    let dentry = follow::<Typed>(fs, &OFF_FS_PWD_DENTRY);
-    field::<Typed, u32>(follow::<Typed>(dentry, &OFF_DENTRY_SB), &OFF_SB_DEV)
+    let dentry = follow::<R>(fs, &OFF_FS_PWD_DENTRY);
+    field::<R, u32>(follow::<R>(dentry, &OFF_DENTRY_SB), &OFF_SB_DEV)
 }

@@ -131,6 +131,8 @@ impl Kernel {
             slow_ns: options.slow_ns,
             tick_ns: who.tick_ns()?,
             self_tgid: who.tgid()?,
+            registers_offset: 0,
+            pad: 0,
         };
         set_settings(&mut ebpf, settings)?;
         set_syscalls(&mut ebpf)?;
