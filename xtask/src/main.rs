@@ -31,6 +31,10 @@ struct Cli {
 enum Command {
     /// Run the tests: formatting, lints, unit and property tests, then real mounts (as root).
     Test(test::Args),
+    /// Run a command in an emulated guest.
+    Guest(vm::Command),
+    /// Capture what every kernel of the matrix offers, as data for the tests of the plan.
+    Facts(vm::Facts),
     /// Measure what the observer costs the observed; needs root and an otherwise idle machine.
     Bench(bench::Args),
     /// Build the eBPF object that is committed in `mount-observer/assets`.
@@ -44,6 +48,8 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Test(args) => test::run(&args),
+        Command::Guest(command) => vm::command(&command),
+        Command::Facts(args) => vm::facts(&args),
         Command::Bench(args) => bench::run(args),
         Command::BuildEbpf(args) => build_ebpf::run(args),
         Command::CheckEbpf(args) => check_ebpf::run(args),

@@ -3,7 +3,9 @@
 //! Everything lies below `target/vm`: what the mirror gave, and per guest its first root and what it
 //! wrote. Nothing is installed, and no privilege is needed.
 
+mod command;
 mod cpio;
+mod facts;
 mod image;
 mod index;
 mod job;
@@ -26,7 +28,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-pub(crate) use self::test::{Request, run as test};
+pub(crate) use self::{
+    command::{Command, run as command},
+    facts::{Facts, run as facts},
+    test::{Request, run as test},
+};
 use self::{
     job::Job,
     kernels::{Archive, Kernel},

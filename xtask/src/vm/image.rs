@@ -27,13 +27,14 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const STATIC: &str = "-C target-feature=+crt-static";
 
 /// Test programs of `tests/` that guests run.
-const TESTS: [&str; 2] = ["rig", "host"];
+const TESTS: [&str; 3] = ["rig", "host", "vm"];
 
 /// Programs of the machine that tests, bindfs and sshfs start. The first that is there is taken.
-const TOOLS: [&[&str]; 26] = [
+const TOOLS: [&[&str]; 29] = [
     &["/bin/sh"],
     &["/bin/bash"],
     &["/bin/cat"],
+    &["/bin/chmod"],
     &["/bin/dmesg"],
     &["/bin/echo"],
     &["/bin/kill"],
@@ -48,6 +49,8 @@ const TOOLS: [&[&str]; 26] = [
     &["/bin/umount"],
     &["/usr/bin/env"],
     &["/usr/bin/nsenter"],
+    &["/usr/bin/head"],
+    &["/usr/bin/tail"],
     &["/usr/bin/setpriv"],
     &["/usr/bin/stat"],
     &["/usr/bin/unshare"],
@@ -61,6 +64,10 @@ const TOOLS: [&[&str]; 26] = [
         "/usr/libexec/openssh/sftp-server",
     ],
 ];
+
+/// What the C library itself opens while a program runs, from the directory it is in: to cancel a
+/// thread, and before glibc 2.34 to look up a user.
+const OPENED_LATER: [&str; 2] = ["libgcc_s.so.1", "libnss_files.so.2"];
 
 /// Directories of the root besides those of files.
 const DIRECTORIES: [&str; 12] = [
@@ -216,7 +223,15 @@ fn libraries(program: &Path) -> Result<Vec<String>> {
         .arg(program)
         .output()
         .context("cannot run ldd")?;
-    Ok(linked(&String::from_utf8_lossy(&output.stdout)))
+    let mut libraries = linked(&String::from_utf8_lossy(&output.stdout));
+    let libc = libraries.iter().find(|path| path.ends_with("/libc.so.6"));
+    let later = libc.map_or_else(Vec::new, |libc| {
+        OPENED_LATER
+            .map(|name| libc.replace("libc.so.6", name))
+            .into()
+    });
+    libraries.extend(later.into_iter().filter(|path| is_there(Path::new(path))));
+    Ok(libraries)
 }
 
 /// The paths in `ldd`'s output.

@@ -1,5 +1,5 @@
 //! What a guest is to do, as its init reads it (`tests/src/bin/guest/job.rs`): a line per step, its
-//! words separated by tabs.
+//! words separated by tabs; a word's own backslashes, tabs and newlines are escaped.
 
 /// Steps in their order. Later ones run though an earlier one failed.
 #[derive(Clone, Debug, Default)]
@@ -34,11 +34,18 @@ impl Job {
     /// The file's text.
     pub(super) fn print(&self) -> String {
         self.0.iter().fold(String::new(), |mut text, words| {
+            let words: Vec<_> = words.iter().map(|word| escaped(word)).collect();
             text.push_str(&words.join("\t"));
             text.push('\n');
             text
         })
     }
+}
+
+fn escaped(word: &str) -> String {
+    word.replace('\\', r"\\")
+        .replace('\t', r"\t")
+        .replace('\n', r"\n")
 }
 
 #[cfg(test)]
@@ -50,10 +57,10 @@ mod tests {
         let mut job = Job::default();
         job.env("A", "b c");
         job.module("fuse");
-        job.run("host", &["/opt/host", "--test-threads", "4"]);
+        job.run("host", &["/opt/host", "a\n\tb\\n"]);
         assert_eq!(
             job.print(),
-            "env\tA\tb c\nmodule\tfuse\nrun\thost\t/opt/host\t--test-threads\t4\n"
+            "env\tA\tb c\nmodule\tfuse\nrun\thost\t/opt/host\ta\\n\\tb\\\\n\n"
         );
     }
 }

@@ -76,7 +76,6 @@ impl Report {
     }
 
     /// The run of this name.
-    #[cfg(test)]
     pub(super) fn run(&self, name: &str) -> Option<&Run> {
         self.runs.iter().find(|run| run.name == name)
     }

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Tests that run at the same time in a guest: they mostly wait.
-const TEST_THREADS: &str = "8";
+const TEST_THREADS: &str = "3";
 
 /// A guest that is not done by then hangs.
 const TIMEOUT: Duration = Duration::from_mins(4);

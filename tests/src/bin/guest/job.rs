@@ -24,9 +24,10 @@ pub(crate) fn run() -> Result<()> {
     let mut variables = Vec::new();
     let mut failed = 0_u32;
     for line in job.lines() {
-        let words: Vec<_> = line.split('\t').collect();
+        let words: Vec<_> = line.split('\t').map(unescaped).collect();
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
         match *words {
-            ["env", name, value] => variables.push((name, value)),
+            ["env", name, value] => variables.push((name.to_owned(), value.to_owned())),
             ["module", name] => modules::load(name)?,
             ["run", name, ref command @ ..] => {
                 failed += u32::from(!program(&talk, name, command, &variables)?);
@@ -40,12 +41,17 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// Runs a program, and says whether it ended well.
-fn program(talk: &Talk, name: &str, command: &[&str], variables: &[(&str, &str)]) -> Result<bool> {
+fn program(
+    talk: &Talk,
+    name: &str,
+    command: &[&str],
+    variables: &[(String, String)],
+) -> Result<bool> {
     let (program, arguments) = command.split_first().context("no program")?;
     talk.say("begin", name);
     let mut child = Command::new(program)
         .args(arguments)
-        .envs(variables.iter().copied())
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -84,4 +90,33 @@ fn relay(
         // Nobody may wait for it any more.
         ended.send(()).ok();
     });
+}
+
+/// A word as it was before a backslash was put before a backslash, and tabs and newlines became
+/// letters after one.
+fn unescaped(word: &str) -> String {
+    let mut text = String::with_capacity(word.len());
+    let mut letters = word.chars();
+    while let Some(letter) = letters.next() {
+        text.push(match letter {
+            '\\' => match letters.next() {
+                Some('n') => '\n',
+                Some('t') => '\t',
+                other => other.unwrap_or('\\'),
+            },
+            letter => letter,
+        });
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_escaped_word_is_what_it_was() {
+        assert_eq!(unescaped(r"a b\n\tc\\n"), "a b\n\tc\\n");
+        assert_eq!(unescaped("plain"), "plain");
+    }
 }
