@@ -150,11 +150,10 @@ impl Requests {
     /// that did is still there until the map is read again.
     pub fn nothing_waits(&mut self, now: Mono, dev: Dev, since: Mono) -> Forget {
         let mut forget = Forget::new();
-        if self.read_at <= since {
-            return forget;
-        }
+        let is_read = self.read_at > since;
         self.by_address.retain(|_, known| {
-            let has_ended = known.dev == dev && now.since(known.start) >= READING_AGE_MAX;
+            let is_old = now.since(known.start) >= READING_AGE_MAX;
+            let has_ended = known.dev == dev && is_old && (is_read || !known.is_probed);
             if has_ended && known.is_probed {
                 forget.push((known.address, known.start.0));
             }

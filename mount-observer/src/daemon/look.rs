@@ -42,6 +42,9 @@ pub fn look(config: &Config) -> Result<Arc<Snapshot>, RunError> {
     let observer = Observer::new(config, info)?;
     let mut engine = Engine::new(observer, kernel.maps, kernel.checker, kernel.probes);
     engine.feed(symbols::inputs(kernel.wait_functions));
+    engine.feed([Input::Layout {
+        is_described: facts.assumed.is_empty(),
+    }]);
     engine.feed([namespaces::own_table(own_namespace, own_table)]);
     let mut jobs = Jobs::new(
         kernel.scanner,

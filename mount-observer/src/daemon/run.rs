@@ -165,6 +165,9 @@ impl Daemon {
         let observer = Observer::new(config, info)?;
         let mut engine = Engine::new(observer, kernel.maps, kernel.checker, kernel.probes);
         engine.feed(symbols::inputs(kernel.wait_functions));
+        engine.feed([Input::Layout {
+            is_described: facts.assumed.is_empty(),
+        }]);
 
         let (snapshots, seen) = watch::channel(None);
         let (superblocks_max, limit) = watch::channel(config.metrics.max_superblocks);

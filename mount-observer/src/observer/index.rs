@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     blocked::{BLOCKED_AFTER, Waiter},
     detect::{Blocked, Pending},
+    operation::Operation,
     requests::Tracked,
     superblock::Dev,
+    time::Mono,
     watched::Watched,
 };
 
@@ -74,31 +76,47 @@ impl<'a> Index<'a> {
         pending
     }
 
-    /// The tasks that are blocked on a superblock, longest first. Those that wait by design are not,
-    /// nor those that wait inside a path walk for something else.
+    /// Whether a task that was seen waiting for a superblock would have waited this long by now.
+    pub(super) fn may_wait_for(&self, dev: Dev, patience: Duration, now: Mono) -> bool {
+        self.asleep(dev)
+            .any(|blocked| now.since(blocked.since()) >= patience)
+    }
+
+    /// The tasks that are blocked on a superblock, longest first.
     pub(super) fn blocked(&self, observer: &Observer, dev: Dev) -> Vec<Blocked<'a>> {
-        let of_dev = self.waiters.get(&dev).into_iter().flatten();
-        let mut blocked: Vec<_> = of_dev
-            .map(|&waiter| {
-                let own = self.by_tid.get(&waiter.caller.tid);
-                let own = own.filter(|request| request.dev == dev);
-                Blocked {
-                    waiter,
-                    operation: own.map(|request| request.operation),
-                    sent: own.map(|request| request.start),
-                    is_start_known: waiter.is_since_entry
-                        || own.is_some_and(|request| request.is_start_known),
-                }
-            })
-            .filter(Blocked::is_on_filesystem)
-            .filter(|blocked| {
-                let is_by_design =
-                    |operation: crate::operation::Operation| operation.is_blocking_by_design();
-                let age = observer.now.mono.since(blocked.since());
-                age >= BLOCKED_AFTER && !blocked.operation.is_some_and(is_by_design)
-            })
-            .collect();
+        let is_blocked = |blocked: &Blocked<'_>| {
+            // One that had just begun when it was last seen may have ended since; where only that is
+            // known when it was first seen, it had begun before.
+            let until = if blocked.is_start_known {
+                blocked.waiter.seen
+            } else {
+                observer.now.mono
+            };
+            until.since(blocked.since()) >= BLOCKED_AFTER
+        };
+        let mut blocked: Vec<_> = self.asleep(dev).filter(is_blocked).collect();
         blocked.sort_by_key(|blocked| (blocked.since(), blocked.waiter.caller.tid));
         blocked
+    }
+
+    /// The tasks that wait for a superblock. Those that wait by design do not, nor those that wait
+    /// inside a path walk for something else.
+    fn asleep(&self, dev: Dev) -> impl Iterator<Item = Blocked<'a>> {
+        let of_dev = self.waiters.get(&dev).into_iter().flatten();
+        let asleep = of_dev.map(move |&waiter| {
+            let own = self.by_tid.get(&waiter.caller.tid);
+            let own = own.filter(|request| request.dev == dev);
+            Blocked {
+                waiter,
+                operation: own.map(|request| request.operation),
+                sent: own.map(|request| request.start),
+                is_start_known: waiter.is_since_entry
+                    || own.is_some_and(|request| request.is_start_known),
+            }
+        });
+        let is_by_design = |operation: Operation| operation.is_blocking_by_design();
+        asleep.filter(move |blocked| {
+            blocked.is_on_filesystem() && !blocked.operation.is_some_and(is_by_design)
+        })
     }
 }

@@ -82,7 +82,7 @@ impl Observer {
             };
             let finding = Finding {
                 verdict: detect::judge(&view),
-                is_suspicious: self.is_suspicious(&view),
+                is_suspicious: self.is_suspicious(&view, &index),
                 draft: publish::draft(&view, &self.waiters),
             };
             (dev, finding)
@@ -91,7 +91,7 @@ impl Observer {
     }
 
     /// Whether a closer look could tell more: something waits, and not by design.
-    fn is_suspicious(&self, view: &View<'_>) -> bool {
+    fn is_suspicious(&self, view: &View<'_>, index: &Index<'_>) -> bool {
         let now = view.now;
         let patience = SUSPICIOUS_AFTER.min(self.config.hung_after / 2);
         let is_late = |since: Mono| now.since(since) >= patience;
@@ -102,8 +102,8 @@ impl Observer {
         let has_late = view.requests.iter().any(|pending| {
             !pending.request.operation.is_blocking_by_design() && is_late(pending.request.start)
         });
-        let has_blocked = view.waiters.iter().any(|blocked| is_late(blocked.since()));
-        has_unknown || has_late || has_blocked
+        let dev = view.superblock.id.dev;
+        has_unknown || has_late || index.may_wait_for(dev, patience, now)
     }
 
     /// Stacks are shown by function; the list of all of them is long, and is read on demand.
