@@ -3,11 +3,8 @@
 use std::time::Duration;
 
 use mount_observer_tests::{
-    FaultFsMount, FuseMount, Need, Observer, Sandbox, host_test,
-    mounts::device_of,
-    needs::say,
-    observer::Superblock,
-    wait::{now, within},
+    FaultFsMount, FuseMount, Need, Observer, host_test, mounts::device_of, needs::say,
+    observer::Superblock, scene::keep_busy, wait::now,
 };
 use nix::{
     libc,
@@ -343,18 +340,6 @@ fn a_mount_that_umount_f_could_not_remove_is_dead_until_it_is_unmounted() {
         assert_eq!(device_of(&mount.path).as_ref(), Some(&mount.dev));
         expect_unmounting_to_end_the_alert(&observer, &mount);
     });
-}
-
-/// A process whose working directory is on the mount.
-fn keep_busy(sandbox: &Sandbox, mount: &FuseMount) -> mount_observer_tests::Process {
-    let keeper = sandbox.spawn("/bin/sleep", |command| {
-        command.arg("600").current_dir(&mount.path);
-    });
-    within(SOON, "the keeper sleeps on the mount", || {
-        let directory = std::fs::read_link(format!("/proc/{}/cwd", keeper.pid())).ok()?;
-        (directory == mount.path).then_some(())
-    });
-    keeper
 }
 
 fn expect_unmounting_to_end_the_alert(observer: &Observer, mount: &FuseMount) {

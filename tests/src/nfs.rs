@@ -83,7 +83,8 @@ fn serve(sandbox: &Sandbox) -> Result<(), String> {
         ("portlist", format!("tcp {SERVER_PORT}")),
         ("threads", "2".to_owned()),
     ] {
-        fs::write(control.join(file), text).unwrap_or_else(|error| panic!("nfsd {file}: {error}"));
+        fs::write(control.join(file), text + "\n")
+            .unwrap_or_else(|error| panic!("nfsd {file}: {error}"));
     }
     for (table, entry) in [
         ("auth.unix.ip", format!("nfsd 127.0.0.1 {EXPIRY} localhost")),

@@ -42,6 +42,18 @@ pub fn outcome(sandbox: &Sandbox, name: &str, path: &Path, options: &[&str]) -> 
     output.trim_end().to_owned()
 }
 
+/// A process whose working directory is on the mount.
+pub fn keep_busy(sandbox: &Sandbox, mount: &FuseMount) -> Process {
+    let keeper = sandbox.spawn("/bin/sleep", |command| {
+        command.arg("600").current_dir(&mount.path);
+    });
+    within(SOON, "the keeper sleeps on the mount", || {
+        let directory = std::fs::read_link(format!("/proc/{}/cwd", keeper.pid())).ok()?;
+        (directory == mount.path).then_some(())
+    });
+    keeper
+}
+
 /// Waits until one of the victim's threads waits in this kernel function.
 #[track_caller]
 pub fn wait_until_in(victim: &Process, function: &str) {

@@ -61,13 +61,9 @@ fn calls_on_a_healthy_mount_are_all_measured_while_a_thousand_tasks_hang_on_anot
         let least_ms = CALLS * DELAY_MS;
         let took_ms = after.took_ms.saturating_sub(before.took_ms);
         assert!(took_ms >= least_ms, "{took_ms} ms, at least {least_ms} ms");
-        let seen = observer.superblock(&healthy.dev).expect("there");
-        assert_eq!(
-            (seen.state(), seen.number("blocked")),
-            ("ok", 0),
-            "{:#}",
-            seen.0
-        );
+        observer.wait_for(&healthy.dev, SOON, "ok and empty", |seen| {
+            seen.state() == "ok" && seen.number("blocked") == 0
+        });
         let missed = "mount_observer_events_dropped_total{reason=\"lost_probe_runs\"}";
         assert_eq!(observer.counter(missed), Some(0));
 

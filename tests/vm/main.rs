@@ -9,12 +9,14 @@
     reason = "a key that a JSON value lacks reads as null"
 )]
 
+mod aborts;
 mod attribution;
 mod callers;
 mod counts;
 mod crowd;
 mod nfs;
 mod overlay;
+mod tier;
 
 use std::thread;
 

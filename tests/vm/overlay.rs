@@ -42,11 +42,19 @@ fn an_overlay_over_a_dead_mount_names_both() {
             seen.failed_calls("ESTALE") >= CALLS
         });
         assert_eq!(seen.failed_calls("ESTALE"), CALLS, "{:#}", seen.0);
-        let text = format!("{} {}", seen.text("reason"), seen.0["evidence"]);
+        let failure = seen.list("failures").first().expect("a failure");
+        let cause = failure["caused_by"].as_str().unwrap_or_default();
+        let expected = format!("{} at {}", lower.dev, lower.path.display());
+        assert_eq!(cause, expected, "{:#}", seen.0);
+        let culprit = observer.superblock(&lower.dev).expect("there");
+        let names_victim = |failure: &serde_json::Value| {
+            let above = failure["failed_on"].as_str();
+            above.is_some_and(|above| above.starts_with(&dev))
+        };
         assert!(
-            text.contains(&lower.dev),
-            "names what causes it: {:#}",
-            seen.0
+            culprit.list("failures").iter().any(names_victim),
+            "{:#}",
+            culprit.0
         );
     });
 }
