@@ -18,7 +18,7 @@ use mount_observer_common::{HolderRow, PathRecord, QueuedRow, TaskRow};
 use proptest::{collection::vec, prelude::*, sample::select};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::script;
+use crate::{script, world::World};
 
 const INFO: SelfInfo = SelfInfo {
     is_initial_pid_namespace: true,
@@ -123,6 +123,7 @@ fn happening() -> impl Strategy<Value = String> {
     let errno = select(vec!["EIO", "ENOTCONN", "ENOENT", "ECONNABORTED"]);
     let operation = select(vec!["LOOKUP", "READ", "GETATTR", "SETLKW", "newfstatat"]);
     let request = select(vec!["LOOKUP", "READ", "SETLKW"]);
+    let how = select(vec!["", "forced-unmount", "timeout", "unknown"]);
     prop_oneof![
         dev.clone()
             .prop_map(|d| format!("mount {d} fuse.x /mnt/{}", &d[2..])),
@@ -136,7 +137,13 @@ fn happening() -> impl Strategy<Value = String> {
             .prop_map(|d| format!("stop server[{}]", &d[2..])),
         dev.clone()
             .prop_map(|d| format!("cont server[{}]", &d[2..])),
-        dev.clone().prop_map(|d| format!("abort {d}")),
+        (dev.clone(), how).prop_map(|(d, how)| format!("abort {d} {how}")),
+        dev.clone()
+            .prop_map(|d| format!("release {d} server[{}]", &d[2..])),
+        dev.clone()
+            .prop_map(|d| format!("past-abort {d} server[{}]", &d[2..])),
+        (dev.clone(), dev.clone())
+            .prop_map(|(d, c)| format!("fail {d} /x newfstatat ESTALE caller[7] cause={c}")),
         (dev.clone(), number.clone(), request)
             .prop_map(|(d, n, op)| format!("send {d} #{n} {op} caller[{n}]")),
         number.clone().prop_map(|n| format!("end #{n}")),
@@ -148,6 +155,8 @@ fn happening() -> impl Strategy<Value = String> {
         Just("lose ring_full 3".to_owned()),
         Just("probe missing fuse_end".to_owned()),
         Just("probe back fuse_end".to_owned()),
+        Just("aborts seen".to_owned()),
+        Just("probe missing connection_check".to_owned()),
         Just("scans fail".to_owned()),
         Just("scans work".to_owned()),
     ]
@@ -228,6 +237,33 @@ proptest! {
     }
 
     #[test]
+    fn nothing_dies_of_a_layout_that_does_not_fit(history in history()) {
+        let misread = [(0, "layout misread".to_owned())];
+        let world = script::live(&[misread.to_vec(), history].concat());
+        prop_assert!(!has_died(&world));
+    }
+
+    #[test]
+    fn an_unmount_is_no_death(pauses in vec(0_u64..5_000, 4), is_seen in any::<bool>()) {
+        let mut history = vec![
+            (0, "mount 0:52 fuse.x /mnt/52".to_owned()),
+            (0, "serve 0:52 server[52]".to_owned()),
+        ];
+        if is_seen {
+            // A table may take as long as it likes where the abort says what it was.
+            history.push((0, "aborts seen".to_owned()));
+            history.push((0, "tables slow".to_owned()));
+        }
+        history.extend([
+            (pauses[0], "send 0:52 #1 READ cat[7]".to_owned()),
+            (pauses[1].min(4_000), "umount /mnt/52".to_owned()),
+            (pauses[2], "exit server[52] exit-0".to_owned()),
+            (pauses[3], "hand-on".to_owned()),
+        ]);
+        prop_assert!(!has_died(&script::live(&history)));
+    }
+
+    #[test]
     fn a_quick_filesystem_never_alerts(
         pauses in vec((1_u64..1_900, select(vec!["LOOKUP", "READ", "GETATTR"])), 1..40),
     ) {
@@ -263,6 +299,12 @@ proptest! {
             }
         }
     }
+}
+
+/// Whether anything was said to be dead.
+fn has_died(world: &World) -> bool {
+    let mut told = world.transitions.iter();
+    told.any(|(_, kind, _)| *kind == State::Dead)
 }
 
 /// A row the decoder believes, about one of a few superblocks, connections, requests and tasks.
