@@ -158,7 +158,7 @@ impl Observer {
             ("mountinfo_lines_bad", self.mounts.bad_lines()),
             ("paths_pending_refused", self.paths.refused),
             ("requests_orphaned", self.requests.orphans),
-            ("requests_refused", self.requests.refused),
+            ("requests_untracked", self.requests.refused),
             ("tasks_refused", self.waiters.refused),
         ]);
         let mut degraded = self.health.degraded(sight);

@@ -1,5 +1,6 @@
 //! A snapshot as metric series. The exposition format itself is the prometheus crate's business.
 
+mod counts;
 mod histogram;
 mod select;
 mod table;

@@ -324,6 +324,7 @@ pub fn markdown() -> String {
             ),
         );
     }
+    super::counts::markdown(&mut out);
     out
 }
 
