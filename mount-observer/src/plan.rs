@@ -15,6 +15,8 @@ pub use facts::{
 };
 pub use probe::{Mechanism, Probe};
 
+use mount_observer_common::HELPER_SWITCHES;
+
 use crate::{config::StatxMode, sight};
 use refusal::refusal;
 use ways::{Way, ways};
@@ -42,10 +44,17 @@ pub struct PlannedProbe {
     pub probe: Probe,
     /// Why it is not wanted, in which case its absence is no loss; `None` when it is.
     pub unwanted: Option<&'static str>,
-    /// What to try, best first; empty when not wanted or not possible.
-    pub candidates: Vec<Candidate>,
-    /// What is not tried, and why.
-    pub refused: Vec<(Mechanism, String)>,
+    /// Every way, best first; empty when not wanted.
+    pub alternatives: Vec<Alternative>,
+}
+
+/// One way to serve a probe, decided upon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alternative {
+    /// It is tried in its turn.
+    Tried(Candidate),
+    /// It is not, and why.
+    Refused(Mechanism, String),
 }
 
 impl PlannedProbe {
@@ -54,13 +63,24 @@ impl PlannedProbe {
         self.unwanted.is_none()
     }
 
-    /// What was refused, in one line; empty when nothing was.
-    pub fn refusals(&self) -> String {
-        let refusal = |(mechanism, reason): &(Mechanism, String)| -> String {
-            format!("{}: {reason}", mechanism.name())
-        };
-        let refusals: Vec<String> = self.refused.iter().map(refusal).collect();
-        refusals.join("; ")
+    /// What is tried, best first.
+    pub fn candidates(&self) -> impl Iterator<Item = &Candidate> {
+        self.alternatives
+            .iter()
+            .filter_map(|alternative| match alternative {
+                Alternative::Tried(candidate) => Some(candidate),
+                Alternative::Refused(..) => None,
+            })
+    }
+
+    /// What is not tried, and why.
+    pub fn refused(&self) -> impl Iterator<Item = (Mechanism, &str)> {
+        self.alternatives
+            .iter()
+            .filter_map(|alternative| match alternative {
+                Alternative::Refused(mechanism, reason) => Some((*mechanism, reason.as_str())),
+                Alternative::Tried(_) => None,
+            })
     }
 }
 
@@ -76,11 +96,21 @@ pub struct AttachPlan {
 }
 
 impl AttachPlan {
+    /// Whether some program may follow a call from where it begins.
+    pub fn follows_calls(&self) -> bool {
+        self.probes.iter().any(|planned| {
+            matches!(
+                planned.probe,
+                Probe::StatEnter | Probe::AttrEnter | Probe::WalkEnd | Probe::PathEnter
+            ) && planned.candidates().next().is_some()
+        })
+    }
+
     /// Probes for which nothing can be tried although silence says nothing without them.
     pub fn impossible(&self) -> impl Iterator<Item = &PlannedProbe> {
         self.probes.iter().filter(|planned| {
             planned.is_wanted()
-                && planned.candidates.is_empty()
+                && planned.candidates().next().is_none()
                 && sight::blinds(planned.probe.name()).anything()
         })
     }
@@ -111,6 +141,9 @@ pub struct Questions {
 /// What the plan asks about.
 pub fn questions() -> Questions {
     let mut questions = Questions::default();
+    questions
+        .helpers
+        .extend(switched_helpers().map(|(_, helper)| helper));
     for statx in [StatxMode::Errors, StatxMode::Full] {
         for way in Probe::ALL.iter().flat_map(|&probe| ways(probe, statx)) {
             let names = match way.mechanism {
@@ -126,6 +159,15 @@ pub fn questions() -> Questions {
         }
     }
     questions
+}
+
+/// Helpers that programs do without where they are missing: the global that says so, and the helper
+/// as the facts name it.
+pub fn switched_helpers() -> impl Iterator<Item = (&'static str, &'static str)> {
+    HELPER_SWITCHES.iter().map(|switch| {
+        let helper = switch.helper.trim_start_matches("BPF_FUNC_");
+        (switch.global, helper)
+    })
 }
 
 /// Decides.
@@ -160,17 +202,16 @@ fn planned(
     let mut planned = PlannedProbe {
         probe,
         unwanted,
-        candidates: Vec::new(),
-        refused: Vec::new(),
+        alternatives: Vec::new(),
     };
     if !planned.is_wanted() {
         return planned;
     }
     for way in ways(probe, statx) {
-        match refusal(facts, &way) {
-            None => planned.candidates.push(candidate(facts, &way)),
-            Some(reason) => planned.refused.push((way.mechanism, reason)),
-        }
+        planned.alternatives.push(match refusal(facts, &way) {
+            None => Alternative::Tried(candidate(facts, &way)),
+            Some(reason) => Alternative::Refused(way.mechanism, reason),
+        });
     }
     planned
 }
@@ -207,7 +248,7 @@ fn candidate(facts: &KernelFacts, way: &Way) -> Candidate {
 fn statx_reason(purpose: Purpose, probes: &[PlannedProbe]) -> &'static str {
     let is_stat_timed = probes.iter().any(|planned| {
         planned.probe == Probe::StatExit
-            && (planned.candidates.iter()).any(|way| way.mechanism == Mechanism::FExit)
+            && (planned.candidates()).any(|way| way.mechanism == Mechanism::FExit)
     });
     match purpose {
         Purpose::Look => "a single look attaches nothing",

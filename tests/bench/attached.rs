@@ -15,7 +15,7 @@ use mount_observer::{
     config::{BpfLogLevel, StatxMode},
     daemon::{
         facts,
-        kernel::{Attached as Programs, Kernel, OBJECT, Options},
+        kernel::{Keep as Programs, Kernel, OBJECT, Options},
     },
     errno::Errno,
     input::MountPoint,

@@ -1,7 +1,10 @@
 //! The bpf(2) calls that aya lacks or ties to its own objects: batch reads of a map, an iterator
-//! run and a test run from nothing but a descriptor. The one place of the daemon with `unsafe`
-//! calls into the kernel.
+//! run and a test run from nothing but a descriptor, programs on the functions of a module. With
+//! `perf`, the one place of the daemon with `unsafe` calls into the kernel.
 #![expect(unsafe_code, reason = "bpf(2) takes a pointer to its arguments")]
+
+mod perf;
+mod program;
 
 use std::{
     fs::File,
@@ -9,9 +12,21 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
+pub use perf::attach_kprobe;
+pub use program::{
+    ModuleBtf, ProgramInfo, Verdict, attach_traced, freeze, info_of, load, open_raw_tracepoint,
+    update,
+};
+
 /// `enum bpf_cmd`, `include/uapi/linux/bpf.h`.
 mod command {
+    pub(super) const MAP_UPDATE_ELEM: i64 = 2;
+    pub(super) const PROG_LOAD: i64 = 5;
     pub(super) const PROG_TEST_RUN: i64 = 10;
+    pub(super) const BTF_GET_FD_BY_ID: i64 = 19;
+    pub(super) const RAW_TRACEPOINT_OPEN: i64 = 17;
+    pub(super) const MAP_FREEZE: i64 = 22;
+    pub(super) const BTF_GET_NEXT_ID: i64 = 23;
     pub(super) const OBJ_GET_INFO_BY_FD: i64 = 15;
     pub(super) const MAP_LOOKUP_BATCH: i64 = 24;
     pub(super) const LINK_CREATE: i64 = 28;
@@ -81,9 +96,6 @@ struct GetInfo {
     info_len: u32,
     info: u64,
 }
-
-/// Where `recursion_misses` lies in `struct bpf_prog_info` (5.12), in words of 8 bytes.
-const RECURSION_MISSES: usize = 26;
 
 /// Makes the call.
 ///
@@ -228,22 +240,6 @@ pub fn run_iterator(link: BorrowedFd<'_>) -> io::Result<File> {
     own(unsafe { bpf(command::ITER_CREATE, &mut create) }?).map(File::from)
 }
 
-/// How often a program did not run when it should have: it was running on that CPU already
-/// (`bpf_prog_inc_misses_counter`, `kernel/bpf/syscall.c`).
-pub fn missed_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
-    // The kernel writes as much as it is given room for; an older one leaves the end zero.
-    let mut info = [0_u64; RECURSION_MISSES + 1];
-    let mut get = GetInfo {
-        bpf_fd: number(program),
-        info_len: u32::try_from(size_of_val(&info)).unwrap_or(0),
-        info: address(&mut info),
-    };
-    // SAFETY: this is the info member; the structure is as long as it says, and zero, so it names no
-    // buffer of its own.
-    unsafe { bpf(command::OBJ_GET_INFO_BY_FD, &mut get) }?;
-    Ok(info.last().copied().unwrap_or(0))
-}
-
 /// Runs a raw tracepoint program once with these arguments and returns its answer.
 pub fn ask(program: impl AsFd, mut arguments: [u64; 2]) -> io::Result<u32> {
     let mut run = TestRun {
@@ -255,4 +251,24 @@ pub fn ask(program: impl AsFd, mut arguments: [u64; 2]) -> io::Result<u32> {
     // SAFETY: this is the test member; the context is as long as it says.
     unsafe { bpf(command::PROG_TEST_RUN, &mut run) }?;
     Ok(run.retval)
+}
+
+/// The verifier's last word on a program it refused: the line before its statistics.
+pub fn last_word(log: &str) -> &str {
+    let lines = log.lines().rev();
+    let mut words = lines.filter(|line| !line.is_empty() && !line.starts_with("processed "));
+    words.next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verifiers_last_word_stands_before_its_statistics() {
+        let log =
+            "0: R1=ctx()\n; int x\nunknown func bpf_x#158\nprocessed 3 insns (limit 1000000)\n\n";
+        assert_eq!(last_word(log), "unknown func bpf_x#158");
+        assert_eq!(last_word(""), "");
+    }
 }

@@ -49,12 +49,16 @@ fn untried(plan: &crate::plan::AttachPlan) -> Vec<ProbeReport> {
         probe: planned.probe.name(),
         kind: None,
         is_wanted: planned.is_wanted(),
-        reason: match (planned.candidates.first(), planned.unwanted) {
+        reason: match (planned.candidates().next(), planned.unwanted) {
             (Some(candidate), _) => {
                 format!("planned as {}, not tried", candidate.mechanism.name())
             }
             (None, Some(why)) => why.to_owned(),
-            (None, None) => planned.refusals(),
+            (None, None) => planned
+                .refused()
+                .map(|(mechanism, reason)| format!("{}: {reason}", mechanism.name()))
+                .collect::<Vec<_>>()
+                .join("; "),
         },
     };
     plan.probes.iter().map(report).collect()

@@ -14,11 +14,13 @@ const NEEDED: CapabilitySet = CapabilitySet::BPF
     .union(CapabilitySet::DAC_READ_SEARCH)
     .union(CapabilitySet::SYSLOG);
 
-/// Keeps of this thread's capabilities, and of those started later, only what is needed.
-pub(super) fn confine() -> io::Result<()> {
+/// Keeps of this thread's capabilities, and of those started later, only what is needed. Where FUSE
+/// may come as a module, programs are loaded for it later, and its BTF is for `CAP_SYS_ADMIN` alone
+/// (`bpf_btf_get_fd_by_id`, `kernel/bpf/syscall.c`).
+pub(super) fn confine(opens_module_btf: bool) -> io::Result<()> {
     let held = capabilities(None)?.permitted;
     // Before 5.8 there is no CAP_BPF, and CAP_SYS_ADMIN does what it does later.
-    let needed = if held.contains(CapabilitySet::BPF) {
+    let needed = if held.contains(CapabilitySet::BPF) && !opens_module_btf {
         NEEDED
     } else {
         NEEDED.union(CapabilitySet::SYS_ADMIN)
@@ -49,7 +51,7 @@ mod tests {
     #[test]
     fn a_confined_thread_holds_nothing_but_what_is_needed_and_then_nothing() {
         let held = std::thread::spawn(|| {
-            confine().unwrap();
+            confine(false).unwrap();
             let confined = capabilities(None).unwrap();
             give_up_all().unwrap();
             (confined, capabilities(None).unwrap())

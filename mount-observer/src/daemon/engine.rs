@@ -6,7 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{clock, links, log, maps::Maps, maps::MapsError, scan::ConnectionChecker};
+use super::{
+    clock, kernel::Attached, links, log, maps::Maps, maps::MapsError, scan::ConnectionChecker,
+};
 use crate::{
     config::Config,
     input::{ConnectionCheck, Effect, Input, KernelHealth, ProbeHealth},
@@ -104,6 +106,18 @@ impl Engine {
         self.pending.push_back(Input::Tick);
         self.is_snapshot_new = true;
         self.settle();
+    }
+
+    /// Goes on with other programs that look at FUSE, where it is a module: it came or went.
+    pub fn set_fuse(&mut self, fuse: Attached) {
+        self.checker = fuse.checker;
+        self.maps.replace_module_programs(fuse.programs);
+        for health in fuse.probes {
+            let mut known = self.probes.iter_mut();
+            if let Some(known) = known.find(|known| known.probe == health.probe) {
+                *known = health;
+            }
+        }
     }
 
     /// Whether the next tick should not wait for its turn.

@@ -1,7 +1,7 @@
 //! What this kernel offers and what we are allowed: read from the kernel's own descriptions of
 //! itself, loading nothing.
 
-mod fuse;
+pub mod fuse;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use super::{
     btf::{Btf, BtfError, Kind},
     symbols::Symbols,
 };
-use crate::plan::{self, KernelFacts, Lockdown, Owner, Questions};
+use crate::plan::{self, Fuse, KernelFacts, Lockdown, Owner, Questions};
 
 /// Why the kernel's type information is not available.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,8 @@ pub struct Gathered {
     pub facts: KernelFacts,
     /// Where the functions we know lie: one reading serves all, it takes longest.
     pub symbols: Symbols,
+    /// Type numbers, as the kernel counts them, of the functions we know and of `bpf_iter_*`.
+    pub btf_ids: BTreeMap<String, u32>,
 }
 
 /// Gathers the facts. What cannot be read is absent from them, never guessed.
@@ -53,15 +55,20 @@ pub fn gather() -> Gathered {
         has_symbols: symbols.are_shown,
         ..KernelFacts::default()
     };
+    let mut btf_ids = BTreeMap::new();
     match read_btf() {
-        Ok(btf) => describe(&mut facts, &btf, &questions),
+        Ok(btf) => btf_ids = describe(&mut facts, &btf, &questions),
         Err(error) => tracing::warn!(
             error = %error,
             cause = std::error::Error::source(&error).map(ToString::to_string),
             "the kernel's type information is not available: nothing can be attached"
         ),
     }
-    Gathered { facts, symbols }
+    Gathered {
+        facts,
+        symbols,
+        btf_ids,
+    }
 }
 
 fn asked(mut all: BTreeMap<String, Owner>, names: &BTreeSet<&str>) -> BTreeMap<String, Owner> {
@@ -69,8 +76,8 @@ fn asked(mut all: BTreeMap<String, Owner>, names: &BTreeSet<&str>) -> BTreeMap<S
     all
 }
 
-/// Adds what BTF tells.
-fn describe(facts: &mut KernelFacts, btf: &Btf, questions: &Questions) {
+/// Adds what BTF tells, and hands out the functions' type numbers.
+fn describe(facts: &mut KernelFacts, btf: &Btf, questions: &Questions) -> BTreeMap<String, u32> {
     let tracepoints = with_prefix("btf_trace_", &questions.tracepoints);
     let iterators = with_prefix("bpf_iter_", &questions.iterators);
     let mut wanted: BTreeSet<(Kind, &str)> = OFFSETS
@@ -78,6 +85,8 @@ fn describe(facts: &mut KernelFacts, btf: &Btf, questions: &Questions) {
         .map(|path| (Kind::Struct, path.type_name))
         .collect();
     wanted.insert((Kind::Struct, fuse::MARK));
+    wanted.extend([REGISTERS, CHARGE]);
+    wanted.extend(fuse::GROUND.map(|(name, _)| (Kind::Struct, name)));
     wanted.insert((Kind::Enum, "bpf_func_id"));
     wanted.extend(tracepoints.values().map(|name| (Kind::Typedef, &**name)));
     wanted.extend(iterators.values().map(|name| (Kind::Function, &**name)));
@@ -101,15 +110,41 @@ fn describe(facts: &mut KernelFacts, btf: &Btf, questions: &Questions) {
             facts.iterators.insert((*name).to_owned());
         }
     }
-    if let Some(&id) = found.get(&(Kind::Enum, "bpf_func_id")) {
-        let names = btf.enumerators(id, "BPF_FUNC_").into_iter();
-        let asked = names.filter(|name| questions.helpers.contains(name));
-        facts.helpers = asked.map(str::to_owned).collect();
-    }
+    let helpers: BTreeSet<&str> = found
+        .get(&(Kind::Enum, "bpf_func_id"))
+        .into_iter()
+        .flat_map(|&id| btf.enumerators(id, "BPF_FUNC_"))
+        .collect();
+    let asked = helpers.intersection(&questions.helpers);
+    facts.helpers = asked.map(|&name| name.to_owned()).collect();
+    facts.charges_memlock = found.contains_key(&CHARGE);
+    let size = |name| found.get(&name).and_then(|&id| btf.size_of(id));
+    facts.registers_offset = size(REGISTERS)
+        .zip(stack_bytes(
+            &read_line("/proc/meminfo"),
+            &read_line("/proc/loadavg"),
+        ))
+        .and_then(|(registers, stack)| stack.checked_sub(registers))
+        .unwrap_or(0);
     facts.offsets = all_offsets(btf, &found);
     let owner = found.get(&(Kind::Struct, fuse::MARK));
     facts.fuse = fuse::presence(owner.map(|&id| btf.owner(id)).as_ref());
+    if facts.fuse == Fuse::BareModule {
+        let size = |name| size((Kind::Struct, name));
+        facts.assumed = fuse::assume(&mut facts.offsets, &helpers, size);
+    }
+    let functions = found
+        .iter()
+        .filter(|((kind, _), _)| *kind == Kind::Function);
+    functions
+        .map(|((_, name), &id)| ((*name).to_owned(), id))
+        .collect()
 }
+
+/// What a map was charged for: gone since the memory controller does that (5.11).
+const CHARGE: (Kind, &str) = (Kind::Struct, "bpf_map_memory");
+/// What lies at the upper end of a task's kernel stack: `task_pt_regs`, `arch/x86/include/asm/processor.h`.
+const REGISTERS: (Kind, &str) = (Kind::Struct, "pt_regs");
 
 /// Each name with its name in BTF.
 fn with_prefix<'a>(prefix: &str, names: &BTreeSet<&'a str>) -> BTreeMap<&'a str, String> {
@@ -146,6 +181,16 @@ fn read_line(path: &str) -> String {
         .unwrap_or_default()
         .trim()
         .to_owned()
+}
+
+/// Bytes of a task's kernel stack, a power of two that no type tells: what all of them take, by the
+/// number of threads. A few more stacks than threads are kept ready.
+fn stack_bytes(meminfo: &str, loadavg: &str) -> Option<u32> {
+    let line = (meminfo.lines()).find_map(|line| line.strip_prefix("KernelStack:"))?;
+    let kilobytes: u32 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    let threads: u32 = loadavg.split(' ').nth(3)?.split_once('/')?.1.parse().ok()?;
+    let each = kilobytes.checked_div(threads)?.checked_ilog2()?;
+    Some(1024 << each)
 }
 
 /// The bracketed word counts: `none [integrity] confidentiality`.
@@ -192,6 +237,17 @@ mod tests {
             Lockdown::None
         );
         assert_eq!(parse_lockdown(""), Lockdown::None);
+    }
+
+    #[test]
+    fn a_kernel_stack_is_what_all_of_them_take_by_the_number_of_threads() {
+        let meminfo = "Shmem: 3 kB\nKernelStack:        2224 kB\nPageTables: 1 kB\n";
+        assert_eq!(
+            stack_bytes(meminfo, "0.40 0.35 0.31 1/126 6071"),
+            Some(16 << 10)
+        );
+        assert_eq!(stack_bytes(meminfo, "0.40 0.35 0.31 1/0 6071"), None);
+        assert_eq!(stack_bytes("", "0.40 0.35 0.31 1/126 6071"), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use std::{
     ffi::CStr,
-    io,
+    fs, io,
     os::fd::{AsFd, OwnedFd},
     path::Path,
 };
@@ -97,6 +97,29 @@ impl Fusectl {
             }
         }
         Ok(waiting)
+    }
+}
+
+/// How fusectl is reached.
+#[derive(Debug)]
+pub enum Access {
+    /// Through what was opened at the start.
+    Held(Fusectl),
+    /// Looked for and opened each time: it belongs to the module, which nobody could unload while it
+    /// is held.
+    EachTime,
+}
+
+impl Access {
+    /// `waiting` of every connection; `None` where fusectl is not mounted.
+    pub fn waiting(&self) -> io::Result<Option<Vec<(Dev, u32)>>> {
+        match self {
+            Self::Held(fusectl) => fusectl.waiting().map(Some),
+            Self::EachTime => match mount_point(&fs::read("/proc/self/mountinfo")?) {
+                Some(place) => Fusectl::open(&place)?.waiting().map(Some),
+                None => Ok(None),
+            },
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    os::fd::OwnedFd,
     sync::Arc,
     time::Duration,
 };
@@ -14,7 +15,7 @@ use super::{
     clock,
     config_file::ConfigSource,
     engine::Wanted,
-    fusectl::Fusectl,
+    fusectl::{Access, Fusectl},
     namespaces::{self, Namespaces},
     scan::{ScanError, Scanner},
     schedule::Schedule,
@@ -23,6 +24,7 @@ use super::{
 use crate::{
     config::Config,
     input::{Input, Scan, WaitFunction},
+    plan::{Fuse, KernelFacts},
     time::Mono,
 };
 
@@ -63,16 +65,22 @@ pub struct Jobs {
     running: JoinSet<Done>,
     /// `None` while it is away on a scan; likewise below.
     scanner: Option<Scanner>,
+    /// What the scanner gets when it comes back.
+    next_holders: Option<Holders>,
     namespaces: Option<Namespaces>,
     representatives: BTreeMap<u32, u32>,
     tables_wanted: BTreeSet<u32>,
     are_tables_away: bool,
     functions: Demand,
-    fusectl: Option<Arc<Fusectl>>,
+    fusectl: Option<Arc<Access>>,
     is_waiting_away: bool,
     is_config_away: bool,
     schedules: Schedules,
 }
+
+/// The iterator over the holders of `/dev/fuse`, where there is one.
+#[derive(Debug)]
+struct Holders(Option<OwnedFd>);
 
 /// A job without a schedule: it runs when asked for, and again when asked for meanwhile.
 #[derive(Clone, Copy, Debug, Default)]
@@ -114,18 +122,26 @@ impl Schedules {
 }
 
 impl Jobs {
-    /// Nothing runs yet, and every look is due. fusectl is opened here, once.
-    pub fn new(scanner: Scanner, namespaces: Namespaces, fusectl: Option<&[u8]>) -> Self {
-        let fusectl = fusectl.and_then(|place| match Fusectl::open(place) {
-            Ok(fusectl) => Some(Arc::new(fusectl)),
+    /// Nothing runs yet, and every look is due. fusectl is opened here, once, where FUSE is part of
+    /// the kernel.
+    pub fn new(scanner: Scanner, namespaces: Namespaces, facts: &KernelFacts) -> Self {
+        let place = facts.fusectl.as_deref();
+        let held = place.and_then(|place| match Fusectl::open(place) {
+            Ok(fusectl) => Some(Access::Held(fusectl)),
             Err(error) => {
                 tracing::warn!(%error, "cannot open fusectl: its counts are not read");
                 None
             }
         });
+        let fusectl = if facts.fuse == Fuse::BuiltIn {
+            held.map(Arc::new)
+        } else {
+            Some(Arc::new(Access::EachTime))
+        };
         Self {
             running: JoinSet::new(),
             scanner: Some(scanner),
+            next_holders: None,
             namespaces: Some(namespaces),
             representatives: BTreeMap::new(),
             tables_wanted: BTreeSet::new(),
@@ -135,6 +151,14 @@ impl Jobs {
             is_waiting_away: false,
             is_config_away: false,
             schedules: Schedules::new(),
+        }
+    }
+
+    /// Replaces the iterator over the holders of `/dev/fuse`, which goes and comes with FUSE.
+    pub fn set_holders(&mut self, holders: Option<OwnedFd>) {
+        match &mut self.scanner {
+            Some(scanner) => scanner.holders = holders,
+            None => self.next_holders = Some(Holders(holders)),
         }
     }
 
@@ -283,7 +307,10 @@ impl Jobs {
     fn end(&mut self, done: Done) -> Vec<Input> {
         let now = clock::now().mono;
         match done {
-            Done::Scans(scanner, scans) => {
+            Done::Scans(mut scanner, scans) => {
+                if let Some(holders) = self.next_holders.take() {
+                    scanner.holders = holders.0;
+                }
                 self.scanner = Some(scanner);
                 scans
                     .into_iter()
@@ -374,14 +401,15 @@ fn scan_namespaces(mut namespaces: Namespaces) -> Done {
     Done::Namespaces(namespaces, cost, inputs)
 }
 
-fn read_waiting(fusectl: &Fusectl) -> Done {
+fn read_waiting(fusectl: &Access) -> Done {
     let (cost, waiting) = timed(|| fusectl.waiting());
     let unseen = |count| Input::Unseen {
         what: "fusectl that cannot be read: needs CAP_DAC_READ_SEARCH",
         count,
     };
     let inputs = match waiting {
-        Ok(waiting) => vec![Input::Waiting(waiting), unseen(0)],
+        Ok(Some(waiting)) => vec![Input::Waiting(waiting), unseen(0)],
+        Ok(None) => Vec::new(),
         Err(error) => {
             tracing::debug!(%error, "cannot read fusectl");
             vec![unseen(1)]

@@ -3,6 +3,9 @@
 //! program is left in the kernel.
 
 mod attach;
+mod globals;
+mod module;
+mod tables;
 
 use std::{
     io,
@@ -10,30 +13,34 @@ use std::{
 };
 
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
+    Btf, Ebpf, EbpfError, EbpfLoader,
     maps::Array,
     programs::{ProgramError, RawTracePoint},
 };
-use mount_observer_common::{CALLS_MAX, PathArguments, Settings, TextRange};
+use mount_observer_common::{CALLS_MAX, Settings};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
-use attach::Programs;
+pub use attach::{Attached, Attachment};
+pub use module::{Links, ModuleError, ModuleSide};
+
+use globals::Globals;
 
 use super::{
     bpf,
-    bpf_log::{self, BpfLog},
+    bpf_log::BpfLog,
     clock,
     facts::Gathered,
     heap,
     maps::{self, Maps, MapsError, Sizes},
     ring::Ring,
     scan::{ConnectionChecker, Scanner},
-    syscalls, tick,
+    tick,
 };
 use crate::{
-    config::{BpfLogLevel, StatxMode},
+    config::BpfLogLevel,
     errno::Errno,
     input::{ProbeHealth, WaitFunction},
-    plan::{AttachPlan, KernelFacts},
+    plan::{AttachPlan, Fuse, KernelFacts, Mechanism, Probe},
 };
 
 /// The object, built by `cargo xtask build-ebpf` and committed: its provenance lies next to it.
@@ -66,6 +73,12 @@ pub enum LoadError {
     /// The programs' messages cannot be read.
     #[error("cannot read the programs' own messages")]
     Log(#[from] aya_log::Error),
+    /// The programs for a module could not be prepared.
+    #[error("cannot prepare the programs for FUSE as a module")]
+    Module(#[from] ModuleError),
+    /// The maps could not be shared.
+    #[error("cannot share the maps")]
+    Share(#[source] io::Error),
     /// The object does not belong to this program.
     #[error("the eBPF object has no program {0}")]
     Missing(&'static str),
@@ -89,6 +102,8 @@ pub struct Options {
 pub struct Kernel {
     /// What became of each probe.
     pub probes: Vec<ProbeHealth>,
+    /// Where those are that work.
+    pub attachments: Vec<Attachment>,
     /// The records.
     pub ring: Ring,
     /// Counters, requests in flight, watched sets.
@@ -101,14 +116,25 @@ pub struct Kernel {
     pub wait_functions: Vec<WaitFunction>,
     /// The observer's process number in the initial pid namespace.
     pub self_tgid: u32,
-    /// Keeps everything attached.
-    pub attached: Attached,
+    /// Keeps attached what aya attached.
+    pub attached: Keep,
+    /// The programs that look at FUSE, where FUSE is a module or not there yet.
+    pub fuse: Option<FuseModule>,
+}
+
+/// FUSE as a module.
+#[derive(Debug)]
+pub struct FuseModule {
+    /// Loads the programs again.
+    pub side: ModuleSide,
+    /// Keeps those attached that are.
+    pub links: Links,
 }
 
 /// Keeps the programs attached; dropping it detaches them.
-pub struct Attached(Ebpf);
+pub struct Keep(Ebpf);
 
-impl std::fmt::Debug for Attached {
+impl std::fmt::Debug for Keep {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list()
             .entries(self.0.programs().map(|(name, _)| name))
@@ -121,33 +147,42 @@ impl Kernel {
     pub fn load(plan: &AttachPlan, found: &Gathered, options: &Options) -> Result<Self, LoadError> {
         let facts = &found.facts;
         may_load(facts)?;
+        if facts.charges_memlock {
+            lift_memlock();
+        }
         let cpus = aya::util::nr_cpus()
             .map_err(|(what, error)| LoadError::Maps(MapsError::Cpus(what, error)))?;
         let mut sizes = Sizes::for_cpus(cpus);
         sizes.ring_bytes = options.ring_bytes.unwrap_or(sizes.ring_bytes);
-        let mut ebpf = load_object(plan, facts, options, sizes)?;
+        let globals = Globals::new(options, facts);
+        let mut ebpf = load_object(plan, &globals, sizes)?;
         let who = Whoami::load(&mut ebpf)?;
         let settings = Settings {
             slow_ns: options.slow_ns,
             tick_ns: who.tick_ns()?,
             self_tgid: who.tgid()?,
-            registers_offset: 0,
+            registers_offset: facts.registers_offset,
             pad: 0,
         };
-        set_settings(&mut ebpf, settings)?;
-        set_syscalls(&mut ebpf)?;
+        tables::set_settings(&mut ebpf, settings)?;
         let wait_functions = found.symbols.wait_functions();
-        set_wait_ranges(&mut ebpf, &wait_functions)?;
-        let Programs {
-            mut ebpf,
-            probes,
-            holders,
-            tasks,
-            checker,
-            attached,
-        } = attach::attach_all(ebpf, plan)?;
+        tables::set_wait_ranges(&mut ebpf, &wait_functions)?;
+        tables::set_causes(&mut ebpf, &found.symbols)?;
+        let mut attached = attach_own(&mut ebpf, plan, facts)?;
+        let (mut fuse, mut module_programs) = (None, Vec::new());
+        if facts.fuse != Fuse::BuiltIn {
+            let side = ModuleSide::new(&ebpf, globals).map_err(LoadError::Share)?;
+            let (mut half, links) = side.load(plan, found)?;
+            module_programs = std::mem::take(&mut half.programs);
+            attached.extend(half);
+            fuse = Some(FuseModule { side, links });
+        }
+        // Until now path syscalls were counted by none.
+        let is_stat_counted = attached.has(Probe::StatExit, Mechanism::FExit);
+        tables::set_syscalls(&mut ebpf, is_stat_counted)?;
         // Only now: programs refer to maps by descriptors, which must stay open until all are loaded.
-        let maps = Maps::take(&mut ebpf, settings, sizes, cpus, attached)?;
+        let mut maps = Maps::take(&mut ebpf, settings, sizes, cpus, attached.programs)?;
+        maps.replace_module_programs(module_programs);
         let messages = match options.log {
             BpfLogLevel::Off => None,
             BpfLogLevel::Warn | BpfLogLevel::Debug => Some(BpfLog::take(&mut ebpf)?),
@@ -162,20 +197,40 @@ impl Kernel {
         )?;
         heap::give_back();
         Ok(Self {
-            probes,
+            probes: attached.probes,
+            attachments: attached.attachments,
             ring,
             maps,
             scanner: Scanner {
-                holders,
-                tasks,
+                holders: attached.holders,
+                tasks: attached.tasks,
                 mode,
             },
-            checker,
+            checker: attached.checker,
             wait_functions,
             self_tgid: settings.self_tgid,
-            attached: Attached(ebpf),
+            attached: Keep(ebpf),
+            fuse,
         })
     }
+}
+
+/// Attaches what aya can: all of it where FUSE is part of the kernel.
+fn attach_own(
+    ebpf: &mut Ebpf,
+    plan: &AttachPlan,
+    facts: &KernelFacts,
+) -> Result<Attached, LoadError> {
+    let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+    let mut attached = Attached::default();
+    for planned in &plan.probes {
+        if facts.fuse == Fuse::BuiltIn || !planned.probe.is_fuse() {
+            attached.attach(planned, |candidate| {
+                attach::through_aya(ebpf, &btf, candidate)
+            });
+        }
+    }
+    Ok(attached)
 }
 
 fn may_load(facts: &KernelFacts) -> Result<(), LoadError> {
@@ -187,69 +242,28 @@ fn may_load(facts: &KernelFacts) -> Result<(), LoadError> {
     }
 }
 
-fn load_object(
-    plan: &AttachPlan,
-    facts: &KernelFacts,
-    options: &Options,
-    sizes: Sizes,
-) -> Result<Ebpf, LoadError> {
-    let recorded = Errno::bit_set(&options.recorded_errno);
-    let descriptors = syscalls::descriptor_bits();
-    let calls = if plan.statx == StatxMode::Full {
-        CALLS_MAX
-    } else {
-        1
+/// Maps are not limited; where that is not allowed the kernel says which one is too large.
+fn lift_memlock() {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
     };
-    let level = bpf_log::level(options.log);
+    if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
+        tracing::warn!(%error, "cannot raise the limit of locked memory, which maps count against");
+    }
+}
+
+fn load_object(plan: &AttachPlan, globals: &Globals, sizes: Sizes) -> Result<Ebpf, LoadError> {
+    let calls = if plan.follows_calls() { CALLS_MAX } else { 1 };
     let mut loader = EbpfLoader::new();
     loader
         .btf(None)
-        .override_global("RECORDED_ERRNO", &recorded, true)
-        .override_global("DESCRIPTOR_SYSCALLS", &descriptors, true)
-        .override_global(aya_log::LEVEL, &level, true)
         .map_max_entries("TOTALS", sizes.totals)
         .map_max_entries("IN_FLIGHT", sizes.in_flight)
         .map_max_entries("CALLS", calls)
         .map_max_entries("EVENTS", sizes.ring_bytes);
-    for (name, offset) in &facts.offsets {
-        loader.override_global(name, offset, true);
-    }
+    globals.override_in(&mut loader);
     loader.load(OBJECT).map_err(LoadError::Object)
-}
-
-fn set_settings(ebpf: &mut Ebpf, settings: Settings) -> Result<(), LoadError> {
-    let map = ebpf
-        .map_mut("SETTINGS")
-        .ok_or(MapsError::Missing("SETTINGS"))?;
-    let mut array: Array<_, Settings> = maps::typed("SETTINGS", Array::try_from(map))?;
-    maps::typed("SETTINGS", array.set(0, settings, 0))?;
-    Ok(())
-}
-
-fn set_syscalls(ebpf: &mut Ebpf) -> Result<(), LoadError> {
-    let map = ebpf
-        .map_mut("SYSCALL_OPS")
-        .ok_or(MapsError::Missing("SYSCALL_OPS"))?;
-    let mut array: Array<_, PathArguments> = maps::typed("SYSCALL_OPS", Array::try_from(map))?;
-    for (number, arguments) in syscalls::path_arguments() {
-        maps::typed("SYSCALL_OPS", array.set(number, arguments, 0))?;
-    }
-    Ok(())
-}
-
-fn set_wait_ranges(ebpf: &mut Ebpf, functions: &[WaitFunction]) -> Result<(), LoadError> {
-    let map = ebpf
-        .map_mut("WAIT_RANGES")
-        .ok_or(MapsError::Missing("WAIT_RANGES"))?;
-    let mut ranges: Array<_, TextRange> = maps::typed("WAIT_RANGES", Array::try_from(map))?;
-    for (index, function) in (0..ranges.len()).zip(functions) {
-        let range = TextRange {
-            start: function.start,
-            end: function.end,
-        };
-        maps::typed("WAIT_RANGES", ranges.set(index, range, 0))?;
-    }
-    Ok(())
 }
 
 /// The program that says who and when it is.

@@ -46,11 +46,7 @@ pub fn look(config: &Config) -> Result<Arc<Snapshot>, RunError> {
         is_described: facts.assumed.is_empty(),
     }]);
     engine.feed([namespaces::own_table(own_namespace, own_table)]);
-    let mut jobs = Jobs::new(
-        kernel.scanner,
-        Namespaces::new(own_namespace),
-        facts.fusectl.as_deref(),
-    );
+    let mut jobs = Jobs::new(kernel.scanner, Namespaces::new(own_namespace), facts);
     engine.feed(jobs.look_at_everything());
     engine.tick();
     if let Ok(pause) = Timespec::try_from(BETWEEN) {

@@ -36,6 +36,9 @@ pub enum MapsError {
     /// The kernel refused a batch read.
     #[error("cannot read map {0}")]
     Batch(&'static str, #[source] io::Error),
+    /// The kernel refused a write.
+    #[error("cannot write map {0}")]
+    Write(&'static str, #[source] io::Error),
     /// The kernel does not say how often a program did not run.
     #[error("cannot read how often a program did not run")]
     Misses(#[source] io::Error),
@@ -86,8 +89,12 @@ pub struct Maps {
     scope: WatchedSet,
     scope_filter: Array<MapData, u64>,
     mount_points: MountPoints,
-    /// The programs that are attached to a tracepoint.
+    /// The programs that run when something happens.
     attached: Vec<OwnedFd>,
+    /// Those of them that look at FUSE where it is a module.
+    attached_to_module: Vec<OwnedFd>,
+    /// Runs that programs missed which are gone.
+    missed_before: u64,
     wait_ranges: Array<MapData, TextRange>,
     /// Entries seen at the last read, for the fill level.
     filled: Fill,
@@ -136,6 +143,8 @@ impl Maps {
             scope_filter: typed("SCOPE_FILTER", Array::try_from(take(ebpf, "SCOPE_FILTER")?))?,
             mount_points: MountPoints::take(ebpf)?,
             attached,
+            attached_to_module: Vec::new(),
+            missed_before: 0,
             wait_ranges: typed("WAIT_RANGES", Array::try_from(take(ebpf, "WAIT_RANGES")?))?,
             filled: Fill::default(),
         })
@@ -236,12 +245,14 @@ impl Maps {
     }
 
     fn missed_runs(&self) -> Result<u64, MapsError> {
-        let misses = self
-            .attached
-            .iter()
-            .map(|program| bpf::missed_runs(program.as_fd()));
-        let sum: io::Result<u64> = misses.sum();
-        sum.map_err(MapsError::Misses)
+        let programs = self.attached.iter().chain(&self.attached_to_module);
+        Ok(self.missed_before + missed_runs(programs).map_err(MapsError::Misses)?)
+    }
+
+    /// Replaces the programs that look at FUSE where it is a module. What they missed still counts.
+    pub(super) fn replace_module_programs(&mut self, programs: Vec<OwnedFd>) {
+        let gone = std::mem::replace(&mut self.attached_to_module, programs);
+        self.missed_before += missed_runs(gone.iter()).unwrap_or(0);
     }
 
     /// Name, entries and limit of each map that can fill up; entries as of the last read.
@@ -294,6 +305,11 @@ impl Maps {
     pub fn watch_mount_points(&mut self, points: &[MountPoint]) -> Result<(), MapsError> {
         self.mount_points.replace(points)
     }
+}
+
+fn missed_runs<'a>(programs: impl Iterator<Item = &'a OwnedFd>) -> io::Result<u64> {
+    let misses = programs.map(|program| Ok(bpf::info_of(program.as_fd())?.missed_runs));
+    misses.sum()
 }
 
 /// One bit per device number modulo 4096: the programs look no further where it is not set.

@@ -2,8 +2,9 @@
 //! everything. What may take long runs on a thread of its own, at most one of each kind.
 
 mod exits;
+mod fuse_module;
 
-use std::{io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -12,7 +13,10 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep_until},
 };
 
-use self::exits::Exits;
+use self::{
+    exits::Exits,
+    fuse_module::{Change, Follower},
+};
 use super::{
     clock,
     config_file::ConfigSource,
@@ -32,10 +36,11 @@ use super::{
 use crate::{
     config::{Config, listen_address},
     errno::Errno,
-    input::{Input, SelfInfo},
+    input::{Input, ProbeHealth, SelfInfo},
     observer::Observer,
-    plan::{KernelFacts, Purpose, plan},
+    plan::{Fuse, KernelFacts, Purpose, plan},
     scope::ScopeError,
+    sight,
     snapshot::Snapshot,
     time::Mono,
 };
@@ -89,16 +94,8 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
     let plan = plan(facts, Purpose::Watch(config.probes.statx));
     let listener = http::bind(address)?;
     let kernel = Kernel::load(&plan, &found, &options(config))?;
-    for probe in &kernel.probes {
-        if probe.is_wanted && probe.kind.is_none() {
-            tracing::warn!(
-                probe = probe.probe,
-                reason = probe.reason,
-                "a probe is not attached"
-            );
-        }
-    }
-    if let Err(error) = confine::confine() {
+    report(&kernel.probes);
+    if let Err(error) = confine::confine(facts.fuse != Fuse::BuiltIn) {
         tracing::warn!(%error, "cannot give up privileges that are not needed");
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -117,6 +114,26 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
     // A job that hangs in the kernel must not keep us: the process ends without it.
     runtime.shutdown_background();
     result
+}
+
+/// Says how the probes ended up; each by itself is told at the level of debugging.
+fn report(probes: &[ProbeHealth]) {
+    for probe in probes {
+        if probe.is_wanted && probe.kind.is_none() && sight::blinds(probe.probe).anything() {
+            tracing::warn!(
+                probe = probe.probe,
+                reason = probe.reason,
+                "a probe is not attached"
+            );
+        }
+    }
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    for kind in probes.iter().filter_map(|probe| probe.kind) {
+        *kinds.entry(kind).or_default() += 1;
+    }
+    let kinds = kinds.iter().map(|(kind, count)| format!("{count} {kind}"));
+    let kinds: Vec<String> = kinds.collect();
+    tracing::info!(probes = kinds.join(", "), "attached");
 }
 
 /// What the kernel side is told.
@@ -144,7 +161,9 @@ struct Daemon {
     superblocks_max: watch::Sender<usize>,
     service: ServiceManager,
     /// Keeps the programs attached.
-    _attached: super::kernel::Attached,
+    _attached: super::kernel::Keep,
+    /// FUSE as a module; `None` where it is part of the kernel.
+    fuse: Option<Follower>,
 }
 
 impl Daemon {
@@ -181,11 +200,7 @@ impl Daemon {
             .map_err(|error| RunError::System("read the mount table", error))?;
         engine.feed([namespaces::own_table(own_namespace, own_table)]);
 
-        let mut jobs = Jobs::new(
-            kernel.scanner,
-            Namespaces::new(own_namespace),
-            facts.fusectl.as_deref(),
-        );
+        let mut jobs = Jobs::new(kernel.scanner, Namespaces::new(own_namespace), facts);
         engine.feed(jobs.look_at_everything());
         engine.tick();
         let daemon = Self {
@@ -202,6 +217,9 @@ impl Daemon {
             superblocks_max,
             service: ServiceManager::connect(),
             _attached: kernel.attached,
+            fuse: kernel
+                .fuse
+                .map(|module| Follower::new(module, Purpose::Watch(config.probes.statx))),
         };
         Ok((daemon, shared, tables))
     }
@@ -241,6 +259,7 @@ impl Daemon {
                     self.drain();
                     self.engine.feed([namespaces::own_table(self.own_namespace, table)]);
                 }
+                change = loaded(&mut self.fuse) => self.follow(change),
                 _ = beat.tick() => self.beat(),
             }
             self.progress();
@@ -254,10 +273,20 @@ impl Daemon {
     fn beat(&mut self) {
         self.drain();
         let now = clock::now().mono;
+        let change = self.fuse.as_mut().and_then(|fuse| fuse.look(now));
+        self.follow(change);
         if now.since(self.ticked) >= TICK || self.engine.is_due(self.ticked, now) {
             self.ticked = now;
             self.engine.tick();
         }
+    }
+
+    /// Goes on with the programs there are now.
+    fn follow(&mut self, change: Option<Change>) {
+        let Some(mut change) = change else { return };
+        self.jobs.set_holders(change.attached.holders.take());
+        self.engine.set_fuse(change.attached);
+        self.engine.feed(change.inputs);
     }
 
     /// Takes the records there are. First, whatever else is at hand: a server's exit is recorded
@@ -312,6 +341,14 @@ impl Daemon {
             self.snapshots.send_replace(Some(snapshot));
         }
         Heartbeats::beat(&self.heartbeats.observe, now.wall);
+    }
+}
+
+/// Ends when programs for FUSE are there; never where it is part of the kernel.
+async fn loaded(fuse: &mut Option<Follower>) -> Option<Change> {
+    match fuse {
+        Some(fuse) => fuse.loaded().await,
+        None => std::future::pending().await,
     }
 }
 

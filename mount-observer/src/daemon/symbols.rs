@@ -7,6 +7,8 @@ use std::{
     io::{self, BufRead, BufReader},
 };
 
+use mount_observer_common::{AbortCause, CauseRange};
+
 use crate::input::{Input, WaitFunction};
 
 /// Functions that a task enters to wait for a filesystem's answer and for nothing else, except the
@@ -31,6 +33,20 @@ pub const WAIT_FUNCTIONS: &[&str] = &[
     "autofs_wait",
     "folio_wait_bit_common",
     "fanotify_handle_event",
+];
+
+/// Functions on the kernel stack of whoever aborts a FUSE connection, and why they do
+/// (`fs/fuse/{dev,inode,control,req_timeout}.c`, 5.10 to 7.3). `fuse_kill_sb_*` became
+/// `fuse_sb_destroy` in 5.10, and both names are looked for.
+pub const ABORT_CAUSES: &[(&str, AbortCause)] = &[
+    ("fuse_dev_release", AbortCause::ServerExit),
+    ("fuse_conn_abort_write", AbortCause::Fusectl),
+    ("fuse_umount_begin", AbortCause::ForcedUnmount),
+    ("fuse_check_timeout", AbortCause::Timeout),
+    ("fuse_conn_destroy", AbortCause::Unmount),
+    ("fuse_sb_destroy", AbortCause::Unmount),
+    ("fuse_kill_sb_anon", AbortCause::Unmount),
+    ("fuse_kill_sb_blk", AbortCause::Unmount),
 ];
 
 /// The kernel functions we know by name.
@@ -59,6 +75,7 @@ impl Symbols {
     /// Finds these functions, and those that tasks wait in, in one pass; takes some 40 ms.
     pub fn read(names: &BTreeSet<&str>) -> io::Result<Self> {
         let mut wanted: BTreeSet<&str> = WAIT_FUNCTIONS.iter().copied().collect();
+        wanted.extend(ABORT_CAUSES.iter().map(|(name, _)| *name));
         wanted.extend(names);
         let file = File::open("/proc/kallsyms")?;
         Self::find(BufReader::with_capacity(CHUNK, file), &wanted)
@@ -84,6 +101,20 @@ impl Symbols {
             let (start, end) = self.range(name)?;
             let name = name.to_owned();
             Some(WaitFunction { start, end, name })
+        });
+        found.collect()
+    }
+
+    /// Where whoever aborts a connection comes from; none when addresses are not shown.
+    pub fn cause_ranges(&self) -> Vec<CauseRange> {
+        let found = ABORT_CAUSES.iter().filter_map(|&(name, cause)| {
+            let (start, end) = self.range(name)?;
+            Some(CauseRange {
+                start,
+                end,
+                cause: cause.to_wire(),
+                pad: 0,
+            })
         });
         found.collect()
     }

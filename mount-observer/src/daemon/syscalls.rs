@@ -80,6 +80,20 @@ pub(super) fn path_arguments() -> impl Iterator<Item = (u32, PathArguments)> {
         })
 }
 
+/// Whether a call is of the stat family, all of which ends in `vfs_statx` or, with an empty path, in
+/// `vfs_getattr_nosec` (`fs/stat.c`, 5.10 to 7.3).
+pub(super) fn is_stat(number: u32) -> bool {
+    let ops = [
+        SyscallOp::Stat,
+        SyscallOp::Lstat,
+        SyscallOp::Newfstatat,
+        SyscallOp::Statx,
+    ];
+    let calls = [AT_CALLS, LEGACY_CALLS];
+    let mut calls = calls.into_iter().flatten();
+    calls.any(|call| u32::try_from(call.0) == Ok(number) && ops.contains(&call.1))
+}
+
 /// Number, call, and the indices of its path, directory descriptor and stat buffer.
 type PathCall = (c_long, SyscallOp, u8, u8, u8);
 

@@ -35,6 +35,11 @@ pub struct KernelFacts {
     pub offsets: BTreeMap<String, u32>,
     /// Those offsets that no BTF tells: from the sources of the kernels that have none for modules.
     pub assumed: BTreeSet<String>,
+    /// Where a task's user registers lie, in bytes from the lower end of its kernel stack; 0 when the
+    /// sizes of both are not known.
+    pub registers_offset: u32,
+    /// Whether maps count against `RLIMIT_MEMLOCK`: before 5.11.
+    pub charges_memlock: bool,
     /// Whether the kernel has the kprobe PMU (`CONFIG_KPROBE_EVENTS`).
     pub has_kprobe_pmu: bool,
     /// What the kernel is locked down to.

@@ -41,8 +41,7 @@ fn mechanisms(plan: &AttachPlan, probe: Probe) -> Vec<Mechanism> {
         .find(|planned| planned.probe == probe)
         .unwrap();
     planned
-        .candidates
-        .iter()
+        .candidates()
         .map(|candidate| candidate.mechanism)
         .collect()
 }
@@ -121,7 +120,7 @@ fn a_missing_capability_is_named() {
     };
     let plan = plan(&facts, Purpose::Watch(StatxMode::Auto));
     let planned = plan.impossible().next().unwrap();
-    assert_eq!(planned.refused.first().unwrap().1, "needs CAP_PERFMON");
+    assert_eq!(planned.refused().next().unwrap().1, "needs CAP_PERFMON");
 }
 
 #[test]

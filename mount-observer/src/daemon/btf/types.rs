@@ -40,8 +40,8 @@ impl Btf {
             .collect()
     }
 
-    /// Bytes of a struct.
-    pub fn struct_size(&self, id: u32) -> Option<u32> {
+    /// Bytes of a struct or union.
+    pub fn size_of(&self, id: u32) -> Option<u32> {
         let (_, _, header) = self.typed(id)?;
         matches!(header.kind(), kind::STRUCT | kind::UNION).then_some(header.reference)
     }

@@ -10,129 +10,101 @@ use aya::{
     programs::{BtfTracePoint, FEntry, FExit, Iter, KProbe, ProgramError, RawTracePoint},
 };
 
-use super::LoadError;
 use crate::{
     daemon::{bpf, scan::ConnectionChecker},
     input::ProbeHealth,
-    plan::{AttachPlan, Candidate, Mechanism, PlannedProbe, Probe},
+    plan::{Alternative, Candidate, Mechanism, Owner, PlannedProbe, Probe},
 };
 
-/// A loaded object whose probes are attached.
-pub(super) struct Programs {
-    pub(super) ebpf: Ebpf,
+/// Where a probe ended up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// The probe.
+    pub probe: Probe,
+    /// How.
+    pub mechanism: Mechanism,
+    /// The program.
+    pub program: &'static str,
+    /// The function, the tracepoint or the iterator's target.
+    pub target: &'static str,
+    /// The module whose BTF was needed.
+    pub module: Owner,
+    /// Instructions the verifier went through; `None` before 5.16.
+    pub verified_instructions: Option<u32>,
+}
+
+/// Probes, and what keeps them going.
+#[derive(Debug, Default)]
+pub struct Attached {
     /// What became of each probe.
-    pub(super) probes: Vec<ProbeHealth>,
-    pub(super) holders: Option<OwnedFd>,
-    pub(super) tasks: Option<OwnedFd>,
-    pub(super) checker: Option<ConnectionChecker>,
-    /// The programs that run on a tracepoint.
-    pub(super) attached: Vec<OwnedFd>,
+    pub probes: Vec<ProbeHealth>,
+    /// Where those are that work.
+    pub attachments: Vec<Attachment>,
+    /// The iterator over the holders of `/dev/fuse`.
+    pub holders: Option<OwnedFd>,
+    /// The iterator over tasks.
+    pub tasks: Option<OwnedFd>,
+    /// The check of single connections.
+    pub checker: Option<ConnectionChecker>,
+    /// The programs that run when something happens.
+    pub programs: Vec<OwnedFd>,
 }
 
-/// Attaches what the plan says.
-pub(super) fn attach_all(ebpf: Ebpf, plan: &AttachPlan) -> Result<Programs, LoadError> {
-    let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
-    let mut programs = Programs {
-        ebpf,
-        probes: Vec::new(),
-        holders: None,
-        tasks: None,
-        checker: None,
-        attached: Vec::new(),
-    };
-    for planned in &plan.probes {
-        let health = programs.attach(&btf, planned);
-        programs.probes.push(health);
-    }
-    Ok(programs)
-}
-
-impl Programs {
-    /// Tries the candidates in turn; the health says which one worked, or why none did.
-    fn attach(&mut self, btf: &Btf, planned: &PlannedProbe) -> ProbeHealth {
+impl Attached {
+    /// Tries the alternatives in turn with `attach`, which loads and attaches one and hands out its
+    /// program; the health says which one worked, and why none before it did.
+    pub(super) fn attach(
+        &mut self,
+        planned: &PlannedProbe,
+        mut attach: impl FnMut(&Candidate) -> Result<OwnedFd, AttachError>,
+    ) {
         let mut health = ProbeHealth {
             probe: planned.probe.name(),
             kind: None,
             is_wanted: planned.is_wanted(),
-            reason: planned.unwanted.unwrap_or_default().to_owned(),
+            reason: String::new(),
         };
-        let mut refused: Vec<String> = planned
-            .refused
-            .iter()
-            .map(|(mechanism, reason)| format!("{}: {reason}", mechanism.name()))
-            .collect();
-        for candidate in &planned.candidates {
-            match self.try_candidate(btf, planned.probe, candidate) {
-                Ok(()) => {
-                    health.kind = Some(candidate.mechanism.name());
-                    health.reason.clone_from(&candidate.reason);
-                    break;
+        let mut reasons: Vec<String> = Vec::new();
+        reasons.extend(planned.unwanted.map(str::to_owned));
+        for alternative in &planned.alternatives {
+            let (mechanism, refusal) = match alternative {
+                Alternative::Refused(mechanism, reason) => (mechanism, reason.clone()),
+                Alternative::Tried(candidate) => {
+                    let tried = attach(candidate)
+                        .and_then(|program| self.keep(planned.probe, candidate, program));
+                    match tried {
+                        Ok(()) => {
+                            health.kind = Some(candidate.mechanism.name());
+                            reasons.insert(0, candidate.reason.clone());
+                            break;
+                        }
+                        Err(error) => (&candidate.mechanism, error.in_one_line()),
+                    }
                 }
-                Err(error) => {
-                    refused.push(format!("{}: {}", candidate.mechanism.name(), chain(&error)));
-                }
-            }
+            };
+            reasons.push(format!("{}: {refusal}", mechanism.name()));
         }
-        if !refused.is_empty() {
-            let separator = if health.reason.is_empty() { "" } else { "; " };
-            health.reason = format!("{}{separator}{}", health.reason, refused.join("; "));
-        }
-        health
+        health.reason = reasons.join("; ");
+        tracing::debug!(
+            probe = health.probe,
+            kind = health.kind,
+            reason = health.reason,
+            "a probe was tried"
+        );
+        self.probes.push(health);
     }
 
-    fn try_candidate(
+    /// Puts a program that works where it is used from.
+    fn keep(
         &mut self,
-        btf: &Btf,
         probe: Probe,
         candidate: &Candidate,
+        program: OwnedFd,
     ) -> Result<(), AttachError> {
-        if let Some(module) = &candidate.module {
-            return Err(AttachError::Module(module.clone()));
-        }
-        let program = self
-            .ebpf
-            .program_mut(candidate.program)
-            .ok_or(AttachError::Missing)?;
+        let info = bpf::info_of(program.as_fd()).unwrap_or_default();
         match candidate.mechanism {
-            Mechanism::TpBtf => {
-                let program: &mut BtfTracePoint = program.try_into()?;
-                program.load(candidate.target, btf)?;
-                program.attach()?;
-                self.attached
-                    .push(program.fd()?.as_fd().try_clone_to_owned()?);
-            }
-            Mechanism::RawTracepoint => {
-                let program: &mut RawTracePoint = program.try_into()?;
-                program.load()?;
-                program.attach(candidate.target)?;
-                self.attached
-                    .push(program.fd()?.as_fd().try_clone_to_owned()?);
-            }
-            Mechanism::FEntry => {
-                let program: &mut FEntry = program.try_into()?;
-                program.load(candidate.target, btf)?;
-                program.attach()?;
-                self.attached
-                    .push(program.fd()?.as_fd().try_clone_to_owned()?);
-            }
-            Mechanism::FExit => {
-                let program: &mut FExit = program.try_into()?;
-                program.load(candidate.target, btf)?;
-                program.attach()?;
-                self.attached
-                    .push(program.fd()?.as_fd().try_clone_to_owned()?);
-            }
-            Mechanism::KProbe => {
-                let program: &mut KProbe = program.try_into()?;
-                program.load()?;
-                program.attach(candidate.target, 0)?;
-                self.attached
-                    .push(program.fd()?.as_fd().try_clone_to_owned()?);
-            }
             Mechanism::Iterator => {
-                let program: &mut Iter = program.try_into()?;
-                program.load(candidate.target, btf)?;
-                let link = bpf::link_iterator(program.fd()?.as_fd())?;
+                let link = bpf::link_iterator(program.as_fd())?;
                 let place = if probe == Probe::Holders {
                     &mut self.holders
                 } else {
@@ -140,38 +112,138 @@ impl Programs {
                 };
                 *place = Some(link);
             }
-            Mechanism::TestRun => {
-                let program: &mut RawTracePoint = program.try_into()?;
-                program.load()?;
-                let program = program.fd()?.as_fd().try_clone_to_owned()?;
-                self.checker = Some(ConnectionChecker { program });
-            }
+            Mechanism::TestRun => self.checker = Some(ConnectionChecker { program }),
+            Mechanism::TpBtf
+            | Mechanism::RawTracepoint
+            | Mechanism::FEntry
+            | Mechanism::FExit
+            | Mechanism::KProbe => self.programs.push(program),
         }
+        self.attachments.push(Attachment {
+            probe,
+            mechanism: candidate.mechanism,
+            program: candidate.program,
+            target: candidate.target,
+            module: candidate.module.clone(),
+            verified_instructions: info.verified_instructions,
+        });
         Ok(())
     }
+
+    /// Whether a probe works in this way.
+    pub(super) fn has(&self, probe: Probe, mechanism: Mechanism) -> bool {
+        let mut attachments = self.attachments.iter();
+        attachments.any(|found| found.probe == probe && found.mechanism == mechanism)
+    }
+
+    /// Adds what the other half of the programs attached; the probes end up in the plan's order.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.probes.extend(other.probes);
+        let order = |health: &ProbeHealth| {
+            let mut probes = Probe::ALL.iter();
+            probes.position(|probe| probe.name() == health.probe)
+        };
+        self.probes.sort_by_key(order);
+        self.attachments.extend(other.attachments);
+        self.attachments.sort_by_key(|found| {
+            let mut probes = Probe::ALL.iter();
+            probes.position(|probe| *probe == found.probe)
+        });
+        self.holders = other.holders.or(self.holders.take());
+        self.tasks = other.tasks.or(self.tasks.take());
+        self.checker = other.checker.or(self.checker.take());
+        self.programs.extend(other.programs);
+    }
+}
+
+/// Loads and attaches a program through aya, which keeps it attached.
+pub(super) fn through_aya(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    candidate: &Candidate,
+) -> Result<OwnedFd, AttachError> {
+    let target = candidate.target;
+    let program = ebpf
+        .program_mut(candidate.program)
+        .ok_or(AttachError::Missing)?;
+    let fd = match candidate.mechanism {
+        Mechanism::TpBtf => {
+            let program: &mut BtfTracePoint = program.try_into()?;
+            program.load(target, btf)?;
+            program.attach()?;
+            program.fd()?
+        }
+        Mechanism::RawTracepoint => {
+            let program: &mut RawTracePoint = program.try_into()?;
+            program.load()?;
+            program.attach(target)?;
+            program.fd()?
+        }
+        Mechanism::FEntry => {
+            let program: &mut FEntry = program.try_into()?;
+            program.load(target, btf)?;
+            program.attach()?;
+            program.fd()?
+        }
+        Mechanism::FExit => {
+            let program: &mut FExit = program.try_into()?;
+            program.load(target, btf)?;
+            program.attach()?;
+            program.fd()?
+        }
+        Mechanism::KProbe => {
+            let program: &mut KProbe = program.try_into()?;
+            program.load()?;
+            program.attach(target, 0)?;
+            program.fd()?
+        }
+        Mechanism::Iterator => {
+            let program: &mut Iter = program.try_into()?;
+            program.load(target, btf)?;
+            program.fd()?
+        }
+        Mechanism::TestRun => {
+            let program: &mut RawTracePoint = program.try_into()?;
+            program.load()?;
+            program.fd()?
+        }
+    };
+    Ok(fd.as_fd().try_clone_to_owned()?)
 }
 
 /// Why one candidate did not work.
 #[derive(Debug, thiserror::Error)]
-enum AttachError {
+pub(super) enum AttachError {
     #[error("the object has no such program")]
     Missing,
-    #[error("in module {0}")]
-    Module(String),
+    #[error("the kernel's BTF has no {0}")]
+    Undescribed(&'static str),
+    #[error("cannot open the BTF of module {0}")]
+    Module(String, #[source] io::Error),
     #[error("refused")]
     Program(#[from] ProgramError),
     #[error("refused")]
     Call(#[from] io::Error),
 }
 
-/// An error and its causes in one line, without the verifier's log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(error.to_string().lines().next().unwrap_or_default());
-        cause = error.source();
+impl AttachError {
+    /// The error and its causes in one line, of the verifier's log its last word.
+    fn in_one_line(&self) -> String {
+        if let Self::Program(ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        }) = self
+        {
+            let log = verifier_log.to_string();
+            return format!("refused: {io_error}: {}", bpf::last_word(&log));
+        }
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(error.to_string().lines().next().unwrap_or_default());
+            cause = error.source();
+        }
+        text
     }
-    text
 }

@@ -34,8 +34,8 @@ const HOLDERS: &[&str] = &[
     "OFF_REQ_LIST",
     "OFF_REQ_OPCODE",
 ];
-/// From `struct fuse_mount` to its superblock.
-const MOUNT: &[&str] = &["OFF_FM_SB", "OFF_SB_DEV"];
+/// From `struct fuse_mount` to its superblock, and what is asked for.
+const CALLED: &[&str] = &["OFF_FM_SB", "OFF_SB_DEV", "OFF_ARGS_OPCODE"];
 const ABORT: &[&str] = &["OFF_FC_DEV"];
 const RELEASE: &[&str] = &["OFF_FILE_PRIVATE", "OFF_FUD_CONN", "OFF_FC_DEV"];
 
@@ -122,29 +122,29 @@ pub(super) fn end() -> Vec<Way> {
 
 pub(super) fn call() -> Vec<Way> {
     vec![
-        way(FEntry, "fuse_call_idmap", "__fuse_simple_request", MOUNT).on(CALL_IDMAP),
-        way(FEntry, "fuse_call", "fuse_simple_request", MOUNT).on(CALL),
+        way(FEntry, "fuse_call_idmap", "__fuse_simple_request", CALLED).on(CALL_IDMAP),
+        way(FEntry, "fuse_call", "fuse_simple_request", CALLED).on(CALL),
         way(
             KProbe,
             "fuse_call_idmap_kprobe",
             "__fuse_simple_request",
-            MOUNT,
+            CALLED,
         )
         .on(CALL_IDMAP),
-        way(KProbe, "fuse_call_kprobe", "fuse_simple_request", MOUNT).on(CALL),
+        way(KProbe, "fuse_call_kprobe", "fuse_simple_request", CALLED).on(CALL),
     ]
 }
 
 /// The index of the result is the number of parameters: two programs.
 pub(super) fn returned() -> Vec<Way> {
     vec![
-        way(FExit, "fuse_return_idmap", "__fuse_simple_request", MOUNT).on(CALL_IDMAP),
-        way(FExit, "fuse_return", "fuse_simple_request", MOUNT).on(CALL),
+        way(FExit, "fuse_return_idmap", "__fuse_simple_request", CALLED).on(CALL_IDMAP),
+        way(FExit, "fuse_return", "fuse_simple_request", CALLED).on(CALL),
     ]
 }
 
 pub(super) fn background() -> Vec<Way> {
-    vec![way(FExit, "fuse_background", "fuse_simple_background", MOUNT).on(BACKGROUND)]
+    vec![way(FExit, "fuse_background", "fuse_simple_background", CALLED).on(BACKGROUND)]
 }
 
 pub(super) fn abort() -> Vec<Way> {

@@ -19,7 +19,7 @@ const SYSCALL: &[&str] = &[
     "OFF_SB_DEV",
 ];
 const WALK: &[&str] = &["OFF_ND_DENTRY", "OFF_DENTRY_SB", "OFF_SB_DEV"];
-const ATTR: &[&str] = &["OFF_MNT_SB", "OFF_SB_DEV"];
+const ATTR: &[&str] = &["OFF_PATH_MNT", "OFF_MNT_SB", "OFF_SB_DEV"];
 
 /// 5.10 to 7.3; the second is `const char *` before 6.1 and `struct filename *` since.
 const STATX: Prototype = Prototype {
@@ -50,7 +50,7 @@ pub(super) fn stat_enter() -> Vec<Way> {
 
 /// Without it `sys_exit` ends the call.
 pub(super) fn stat_exit() -> Vec<Way> {
-    vec![way(FExit, "stat_exit", "vfs_statx", &["OFF_SB_DEV"]).on(STATX)]
+    vec![way(FExit, "stat_exit", "vfs_statx", &[]).on(STATX)]
 }
 
 pub(super) fn walk_end() -> Vec<Way> {
@@ -68,7 +68,7 @@ pub(super) fn attr_enter() -> Vec<Way> {
 }
 
 pub(super) fn attr_exit() -> Vec<Way> {
-    vec![way(FExit, "attr_exit", "vfs_getattr_nosec", ATTR).on(GETATTR)]
+    vec![way(FExit, "attr_exit", "vfs_getattr_nosec", &[]).on(GETATTR)]
 }
 
 pub(super) fn path_exit(statx: StatxMode) -> Vec<Way> {

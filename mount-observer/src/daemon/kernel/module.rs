@@ -1,0 +1,260 @@
+//! The programs that look at FUSE where FUSE is a module: loaded by ourselves, because aya 0.14 sets
+//! no `attach_btf_obj_fd` (aya-rs/aya#300, #301), and because they are loaded again, onto the same
+//! maps, when the module comes or comes back. Once aya does both, this file can go.
+
+use std::{
+    collections::BTreeMap,
+    ffi::CString,
+    fmt, io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+};
+
+use aya::{
+    Ebpf,
+    maps::{Map, MapData, MapError},
+};
+use aya_obj::{Object, ParseError, relocation::EbpfRelocationError};
+
+use super::{
+    OBJECT,
+    attach::{AttachError, Attached},
+    globals::Globals,
+    tables,
+};
+use crate::{
+    daemon::{
+        bpf::{self, ModuleBtf, Verdict},
+        facts::{Gathered, fuse},
+    },
+    plan::{AttachPlan, Candidate, Mechanism},
+};
+
+/// Why the programs could not even be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleError {
+    /// The object was refused.
+    #[error("cannot parse the eBPF object")]
+    Parse(#[from] ParseError),
+    /// It names a map that is not there.
+    #[error("cannot put the maps into the eBPF object")]
+    Relocate(#[from] EbpfRelocationError),
+    /// The map of constants was refused.
+    #[error("cannot make the map of constants")]
+    Map(#[from] MapError),
+    /// The kernel refused.
+    #[error("cannot set up the map of constants")]
+    Call(#[from] io::Error),
+}
+
+/// What it takes to load programs onto the maps that are in use.
+pub struct ModuleSide {
+    maps: BTreeMap<String, OwnedFd>,
+    globals: Globals,
+}
+
+impl fmt::Debug for ModuleSide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModuleSide")
+            .field("maps", &self.maps.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Programs that are attached for as long as this is kept.
+#[derive(Debug, Default)]
+pub struct Links {
+    held: Vec<OwnedFd>,
+    /// How often the module is held by them, as far as its count of users tells.
+    pub module_users: u32,
+}
+
+impl Links {
+    /// Whether nothing is attached.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+}
+
+impl ModuleSide {
+    /// Takes part in the maps of a loaded object.
+    pub(super) fn new(ebpf: &Ebpf, globals: Globals) -> io::Result<Self> {
+        let mut maps = BTreeMap::new();
+        for (name, map) in ebpf.maps() {
+            if let Some(data) = data_of(map) {
+                maps.insert(name.to_owned(), data.fd().as_fd().try_clone_to_owned()?);
+            }
+        }
+        // Each set of programs has its own constants.
+        maps.remove(CONSTANTS);
+        Ok(Self { maps, globals })
+    }
+
+    /// Loads and attaches what looks at FUSE.
+    pub fn load(
+        &self,
+        plan: &AttachPlan,
+        found: &Gathered,
+    ) -> Result<(Attached, Links), ModuleError> {
+        if let Some(causes) = self.maps.get(tables::CAUSES) {
+            tables::write_causes(causes.as_fd(), &found.symbols)?;
+        }
+        let mut globals = self.globals.clone();
+        globals.set_offsets(&found.facts);
+        let mut loader = Loader::new(&self.maps, &globals, found)?;
+        let mut attached = Attached::default();
+        for planned in plan.probes.iter().filter(|planned| planned.probe.is_fuse()) {
+            attached.attach(planned, |candidate| loader.attach(candidate));
+        }
+        let links = Links {
+            held: loader.links,
+            module_users: loader.module_users,
+        };
+        Ok((attached, links))
+    }
+}
+
+/// The section that becomes the map of constants.
+const CONSTANTS: &str = ".rodata";
+
+/// An object whose programs can be loaded.
+struct Loader<'a> {
+    object: Object,
+    found: &'a Gathered,
+    modules: BTreeMap<String, ModuleBtf>,
+    links: Vec<OwnedFd>,
+    module_users: u32,
+    /// Programs name it by its descriptor until they are loaded.
+    _constants: MapData,
+}
+
+impl<'a> Loader<'a> {
+    fn new(
+        maps: &BTreeMap<String, OwnedFd>,
+        globals: &Globals,
+        found: &'a Gathered,
+    ) -> Result<Self, ModuleError> {
+        let mut object = Object::parse(OBJECT)?;
+        object.patch_map_data(globals.for_object().collect())?;
+        let definitions = std::mem::take(&mut object.maps);
+        let constants = definitions
+            .get(CONSTANTS)
+            .ok_or(MapError::OutOfBounds {
+                index: 0,
+                max_entries: 0,
+            })
+            .and_then(|map| Ok((MapData::create(map.clone(), CONSTANTS, None)?, map)))?;
+        let (constants, mut values) = (constants.0, constants.1.data().to_vec());
+        bpf::update(constants.fd().as_fd(), 0, &mut values)?;
+        bpf::freeze(constants.fd().as_fd())?;
+        let in_use = definitions.iter().filter_map(|(name, map)| {
+            let fd = if name == CONSTANTS {
+                constants.fd().as_fd().as_raw_fd()
+            } else {
+                maps.get(name)?.as_raw_fd()
+            };
+            Some((name.as_str(), fd, map))
+        });
+        let sections = object.functions.keys().map(|key| key.0).collect();
+        object.relocate_maps(in_use, &sections)?;
+        object.relocate_calls(&sections)?;
+        object.sanitize_functions(aya::features());
+        Ok(Self {
+            object,
+            found,
+            modules: BTreeMap::new(),
+            links: Vec::new(),
+            module_users: 0,
+            _constants: constants,
+        })
+    }
+
+    /// Loads and attaches one program, and counts whether the kernel holds the module for it: 6.1
+    /// does so once per function (`bpf_trampoline_module_get`), later kernels once per program.
+    fn attach(&mut self, candidate: &Candidate) -> Result<OwnedFd, AttachError> {
+        let before = module_users();
+        let program = self.attach_one(candidate);
+        self.module_users += module_users().saturating_sub(before);
+        program
+    }
+
+    fn attach_one(&mut self, candidate: &Candidate) -> Result<OwnedFd, AttachError> {
+        let target = candidate.target;
+        let name = CString::new(target).map_err(io::Error::other)?;
+        let (verdict, described) = match candidate.mechanism {
+            Mechanism::TpBtf => return Err(AttachError::Undescribed(target)),
+            Mechanism::RawTracepoint | Mechanism::TestRun => (Verdict::RAW_TRACEPOINT, None),
+            Mechanism::KProbe => (Verdict::KPROBE, None),
+            Mechanism::FEntry => (Verdict::FENTRY, Some(target.to_owned())),
+            Mechanism::FExit => (Verdict::FEXIT, Some(target.to_owned())),
+            Mechanism::Iterator => (Verdict::ITERATOR, Some(format!("bpf_iter_{target}"))),
+        };
+        let btf_id = match described {
+            Some(function) => *(self.found.btf_ids)
+                .get(&function)
+                .ok_or(AttachError::Undescribed(target))?,
+            None => 0,
+        };
+        let program = self.load(candidate, verdict, btf_id)?;
+        let link = match candidate.mechanism {
+            Mechanism::FEntry | Mechanism::FExit => Some(bpf::attach_traced(program.as_fd())?),
+            Mechanism::KProbe => Some(bpf::attach_kprobe(program.as_fd(), &name)?),
+            Mechanism::RawTracepoint => Some(bpf::open_raw_tracepoint(program.as_fd(), &name)?),
+            Mechanism::Iterator | Mechanism::TestRun | Mechanism::TpBtf => None,
+        };
+        self.links.extend(link);
+        Ok(program)
+    }
+
+    fn load(
+        &mut self,
+        candidate: &Candidate,
+        verdict: Verdict,
+        btf_id: u32,
+    ) -> Result<OwnedFd, AttachError> {
+        if let Some(module) = &candidate.module
+            && !self.modules.contains_key(module)
+        {
+            let btf = ModuleBtf::of(module)
+                .map_err(|error| AttachError::Module(module.clone(), error))?;
+            self.modules.insert(module.clone(), btf);
+        }
+        let module = candidate.module.as_ref();
+        let module = module.and_then(|module| self.modules.get(module));
+        let program = self
+            .object
+            .programs
+            .get(candidate.program)
+            .ok_or(AttachError::Missing)?;
+        let function = self
+            .object
+            .functions
+            .get_mut(&program.function_key())
+            .ok_or(AttachError::Missing)?;
+        Ok(bpf::load(
+            candidate.program,
+            &mut function.instructions,
+            &program.license,
+            verdict,
+            (module, btf_id),
+        )?)
+    }
+}
+
+fn module_users() -> u32 {
+    let loaded = fuse::loaded();
+    loaded.and_then(|module| module.users).unwrap_or(0)
+}
+
+/// The maps our object has are of these types.
+pub(super) fn data_of(map: &Map) -> Option<&MapData> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "maps of 25 other types")]
+    match map {
+        Map::Array(data)
+        | Map::PerCpuArray(data)
+        | Map::HashMap(data)
+        | Map::PerCpuHashMap(data)
+        | Map::LpmTrie(data)
+        | Map::RingBuf(data) => Some(data),
+        _ => None,
+    }
+}

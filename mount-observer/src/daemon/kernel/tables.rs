@@ -1,0 +1,81 @@
+//! What the programs look up: the settings, the path syscalls, the functions on kernel stacks.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use aya::{Ebpf, maps::Array};
+use mount_observer_common::{CAUSE_RANGES_MAX, CauseRange, PathArguments, Settings, TextRange};
+
+use zerocopy::IntoBytes;
+
+use super::module::data_of;
+use crate::{
+    daemon::{
+        bpf,
+        maps::{self, MapsError},
+        symbols::Symbols,
+        syscalls,
+    },
+    input::WaitFunction,
+};
+
+pub(super) fn set_settings(ebpf: &mut Ebpf, settings: Settings) -> Result<(), MapsError> {
+    let map = ebpf
+        .map_mut("SETTINGS")
+        .ok_or(MapsError::Missing("SETTINGS"))?;
+    let mut array: Array<_, Settings> = maps::typed("SETTINGS", Array::try_from(map))?;
+    maps::typed("SETTINGS", array.set(0, settings, 0))
+}
+
+/// The map of functions that tell why a connection is aborted.
+pub(super) const CAUSES: &str = "CAUSE_RANGES";
+
+/// Replaces what is in the map [`CAUSES`].
+pub(super) fn write_causes(map: BorrowedFd<'_>, symbols: &Symbols) -> io::Result<()> {
+    let known = symbols.cause_ranges().into_iter();
+    let ranges = known.chain(std::iter::repeat(CauseRange::default()));
+    for (index, mut range) in (0..CAUSE_RANGES_MAX).zip(ranges) {
+        bpf::update(map, index, range.as_mut_bytes())?;
+    }
+    Ok(())
+}
+
+pub(super) fn set_causes(ebpf: &mut Ebpf, symbols: &Symbols) -> Result<(), MapsError> {
+    let map = ebpf.map(CAUSES).and_then(data_of);
+    let map = map.ok_or(MapsError::Missing(CAUSES))?;
+    write_causes(map.fd().as_fd(), symbols).map_err(|error| MapsError::Write(CAUSES, error))
+}
+
+/// Where the paths are in each path syscall, and that those of the stat family are counted in their
+/// function where they are.
+pub(super) fn set_syscalls(ebpf: &mut Ebpf, is_stat_counted: bool) -> Result<(), MapsError> {
+    let map = ebpf
+        .map_mut("SYSCALL_OPS")
+        .ok_or(MapsError::Missing("SYSCALL_OPS"))?;
+    let mut array: Array<_, PathArguments> = maps::typed("SYSCALL_OPS", Array::try_from(map))?;
+    for (number, mut arguments) in syscalls::path_arguments() {
+        arguments.is_by_function = u16::from(is_stat_counted && syscalls::is_stat(number));
+        maps::typed("SYSCALL_OPS", array.set(number, arguments, 0))?;
+    }
+    Ok(())
+}
+
+pub(super) fn set_wait_ranges(
+    ebpf: &mut Ebpf,
+    functions: &[WaitFunction],
+) -> Result<(), MapsError> {
+    let map = ebpf
+        .map_mut("WAIT_RANGES")
+        .ok_or(MapsError::Missing("WAIT_RANGES"))?;
+    let mut ranges: Array<_, TextRange> = maps::typed("WAIT_RANGES", Array::try_from(map))?;
+    for (index, function) in (0..ranges.len()).zip(functions) {
+        let range = TextRange {
+            start: function.start,
+            end: function.end,
+        };
+        maps::typed("WAIT_RANGES", ranges.set(index, range, 0))?;
+    }
+    Ok(())
+}
