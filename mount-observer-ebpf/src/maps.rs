@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use mount_observer_common::{
     CALLS_MAX, CAUSE_RANGES_MAX, Call, CauseRange, Counter, FuseCall, HolderRow, InFlight,
-    MountPath, MountTarget, PathArguments, QUEUED_MAX, QueuedRow, SCOPE_FILTER_WORDS,
-    SYSCALL_OPS_MAX, Settings, TaskRow, TextRange, TotalsKey, TotalsSlot, WAIT_RANGES_MAX,
+    MountPath, MountTarget, PathArguments, QueuedRow, SCOPE_FILTER_WORDS, SYSCALL_OPS_MAX,
+    Settings, TaskRow, TextRange, TotalsKey, TotalsSlot, WAIT_RANGES_MAX,
 };
 
 use crate::memo::Memo;
@@ -108,7 +108,7 @@ pub struct Scratch {
     /// The row of a `/dev/fuse` descriptor.
     pub holder: HolderRow,
     /// The requests found from it.
-    pub queued: [QueuedRow; QUEUED_MAX],
+    pub queued: [QueuedRow; crate::walk::ROWS_ROOM],
     /// `fuse_pqueue.processing`: 256 list heads of two pointers each.
     pub heads: [[u64; 2]; crate::walk::PROCESSING_LISTS],
     /// Heads of the lists worth a visit.

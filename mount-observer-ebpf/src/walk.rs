@@ -26,8 +26,12 @@ pub const PROCESSING_LISTS: usize = 256;
 /// background slot, being read). A power of two, so that a mask bounds an index.
 pub const LISTS_MAX: usize = 512;
 
+/// Room for the rows of one walk: a power of two for the same reason.
+pub const ROWS_ROOM: usize = 256;
+const _: () = assert!(QUEUED_MAX <= ROWS_ROOM);
+
 /// Lists that have changed since they were found worth a visit, and are given up.
-const FRUITLESS_MAX: usize = 16;
+const FRUITLESS_MAX: usize = 8;
 
 /// Steps of one walk: a step takes a request, of the next list where the last one has ended.
 const STEPS_MAX: usize = QUEUED_MAX + FRUITLESS_MAX;
@@ -36,6 +40,7 @@ const STEPS_MAX: usize = QUEUED_MAX + FRUITLESS_MAX;
 #[repr(C)]
 pub struct Walk {
     connection: u64,
+    device: u64,
     /// Head of the current list; a node equal to it ends the list.
     head: u64,
     node: u64,
@@ -46,7 +51,6 @@ pub struct Walk {
     /// The first of them whose requests the server has.
     first_at_server: u64,
     emitted: u64,
-    at_server: u64,
     /// Nanoseconds of a jiffy.
     tick_ns: u64,
     /// All ones where ages are not known.
@@ -91,6 +95,9 @@ pub fn collect(connection: *const u8, device: *const u8, dev: u32) -> u32 {
     // SAFETY: a live map value, and only one scan runs at a time.
     let walk = unsafe { &raw mut (*scratch).walk };
     set!(walk, connection, connection as u64);
+    // By way of the map it becomes a plain number: 7.2 types an untyped pointer, and its arithmetic.
+    set!(walk, device, device as u64);
+    let device = get!(walk, device) as *const u8;
     set!(walk, dev, u64::from(dev));
     set!(walk, head, 0);
     set!(walk, node, 0);
@@ -104,12 +111,10 @@ pub fn collect(connection: *const u8, device: *const u8, dev: u32) -> u32 {
     set!(walk, tick_ns, tick_ns);
     set!(walk, no_age, differs(tick_ns, 0).wrapping_sub(1));
     find_lists(scratch, connection, device);
-    let mut goes_on = open_next(scratch);
     for _ in 0..STEPS_MAX {
-        if !goes_on {
+        if !step(scratch) {
             break;
         }
-        goes_on = step(scratch);
     }
     if get!(walk, failed) != 0 {
         count(Counter::KernelReadsFailed);
@@ -123,54 +128,58 @@ pub fn collect(connection: *const u8, device: *const u8, dev: u32) -> u32 {
 fn find_lists(scratch: *mut Scratch, connection: *const u8, device: *const u8) {
     // SAFETY: live map memory, as in every access below.
     let walk = unsafe { &raw mut (*scratch).walk };
-    set!(walk, lists, 0);
-    visit(scratch, address_of(connection, &OFF_CONN_PENDING) as u64);
+    let mut failures = 0;
+    let mut place = visit(
+        scratch,
+        0,
+        address_of(connection, &OFF_CONN_PENDING),
+        &mut failures,
+    );
     if exists(&OFF_CONN_BG_QUEUE) {
-        visit(scratch, address_of(connection, &OFF_CONN_BG_QUEUE) as u64);
+        let head = address_of(connection, &OFF_CONN_BG_QUEUE);
+        place = visit(scratch, place, head, &mut failures);
     }
     // The server has the requests on what follows.
-    let at_server = get!(walk, lists);
-    set!(walk, first_at_server, at_server);
-    visit(scratch, address_of(device, &OFF_FUD_IO) as u64);
+    set!(walk, first_at_server, place);
+    place = visit(
+        scratch,
+        place,
+        address_of(device, &OFF_FUD_IO),
+        &mut failures,
+    );
     let processing = follow::<Probed>(device, &OFF_FUD_PROCESSING) as u64;
     // SAFETY: as above.
     let heads = unsafe { &raw mut (*scratch).heads }.cast::<[u64; 2]>();
     let bytes = (PROCESSING_LISTS * size_of::<[u64; 2]>()) as u32;
-    // SAFETY: the destination is that long; the helper zeroes it when the source is unreadable.
+    // SAFETY: the destination is that long; the helper zeroes it when the source is unreadable: then
+    // every list seems worth a visit, and is given up.
     let failed = unsafe { bpf_probe_read_kernel(heads.cast(), bytes, processing as *const _) };
-    if failed != 0 {
-        set!(walk, failed, 1);
-        return;
-    }
+    set!(walk, failed, failures | failed as u64);
     for index in 0..PROCESSING_LISTS {
         // SAFETY: below the length; indexing would leave a panic path.
         let [first, _] = unsafe { core::ptr::read_volatile(heads.add(index)) };
         let head = processing.wrapping_add((index * size_of::<[u64; 2]>()) as u64);
-        note(scratch, head, first);
+        place = note(scratch, place, head, first);
     }
+    set!(walk, lists, place);
 }
 
-/// Notes a list unless it is empty.
+/// Notes a list unless it is empty; returns the next place.
 #[inline(always)]
-fn visit(scratch: *mut Scratch, head: u64) {
-    // SAFETY: a live map value.
-    let walk = unsafe { &raw mut (*scratch).walk };
-    let first = read::<u64>(walk, head as *const u8);
-    note(scratch, head, first);
+fn visit(scratch: *mut Scratch, place: u64, head: *const u8, failures: &mut u64) -> u64 {
+    let first = read::<u64>(failures, head);
+    note(scratch, place, head as u64, first)
 }
 
-/// Writes a list's head to the next place, which is kept unless the list is empty: then its first
-/// node is its head.
+/// Writes a list's head to a place and returns the next place, which is the same for an empty list:
+/// its first node is its head.
 #[inline(always)]
-fn note(scratch: *mut Scratch, head: u64, first: u64) {
-    // SAFETY: live map memory, as below.
-    let walk = unsafe { &raw mut (*scratch).walk };
-    let place = get!(walk, lists);
-    // SAFETY: as above.
+fn note(scratch: *mut Scratch, place: u64, head: u64, first: u64) -> u64 {
+    // SAFETY: live map memory.
     let lists = unsafe { &raw mut (*scratch).lists }.cast::<u64>();
     // SAFETY: masked below the length; indexing would leave a panic path.
     unsafe { *lists.add(place as usize & (LISTS_MAX - 1)) = head };
-    set!(walk, lists, place + differs(first, head));
+    place + differs(first, head)
 }
 
 /// 1 where two values differ, else 0. Without a branch: the steps of a loop are verified one after the
@@ -178,104 +187,113 @@ fn note(scratch: *mut Scratch, head: u64, first: u64) {
 #[inline(always)]
 fn differs(one: u64, other: u64) -> u64 {
     let difference = one ^ other;
-    core::hint::black_box((difference | difference.wrapping_neg()) >> 63)
+    let negative = core::hint::black_box(difference.wrapping_neg());
+    (difference | negative) >> 63
 }
 
-/// Takes one request and goes to the next, or to the next list; false when all is done.
+/// The first value where `bit` is 1, the second where it is 0.
+#[inline(always)]
+fn select(bit: u64, one: u64, other: u64) -> u64 {
+    other ^ ((one ^ other) & bit.wrapping_neg())
+}
+
+/// Takes one request of the current list, or the first of the next one; false when all is done. Its
+/// only branches end the walk.
 #[inline(always)]
 fn step(scratch: *mut Scratch) -> bool {
     // SAFETY: a live map value.
     let walk = unsafe { &raw mut (*scratch).walk };
+    let index = get!(walk, emitted);
     let node = get!(walk, node);
-    let request = (node as *const u8).wrapping_sub(OFF_REQ_LIST.load() as usize);
-    // Otherwise the list changed under us: give it up.
-    let is_ours = 1 ^ differs(owner(walk, request), get!(walk, connection));
-    if !write_row(scratch, request, is_ours) {
-        return false;
-    }
-    let next = read::<u64>(walk, node as *const u8);
-    let goes_on = is_ours & differs(next, get!(walk, head));
-    set!(walk, node, next & goes_on.wrapping_neg());
-    // Last, because what follows a branch is verified twice.
-    get!(walk, node) != 0 || open_next(scratch)
-}
-
-/// Opens the next list, which is not empty unless it has changed; false when there is none.
-#[inline(always)]
-fn open_next(scratch: *mut Scratch) -> bool {
-    // SAFETY: a live map value.
-    let walk = unsafe { &raw mut (*scratch).walk };
     let list = get!(walk, list);
-    if list >= get!(walk, lists) {
+    let opens = 1 ^ differs(node, 0);
+    if opens > get!(walk, lists).wrapping_sub(list) || index >= QUEUED_MAX as u64 {
         return false;
     }
+    let mut failures = get!(walk, failed);
     // SAFETY: masked below the length.
-    let head = unsafe {
+    let next_head = unsafe {
         *(&raw const (*scratch).lists)
             .cast::<u64>()
             .add(list as usize & (LISTS_MAX - 1))
     };
-    set!(walk, list, list + 1);
+    let head = select(opens, next_head, get!(walk, head));
+    let first = read::<u64>(&mut failures, head as *const u8);
+    let node = select(opens, first, node);
+    let list = list + opens;
+    // The current list is the one before; below the first of the server's the difference is negative.
+    let distance = list.wrapping_sub(get!(walk, first_at_server) + 1);
+    let request = Request {
+        address: (node as *const u8).wrapping_sub(OFF_REQ_LIST.load() as usize),
+        at_server: !distance >> 63,
+    };
+    // Otherwise the list changed under us: give it up, and the row to the next request.
+    let is_ours = 1 ^ differs(
+        owner(&mut failures, request.address),
+        get!(walk, connection),
+    );
+    write_row(scratch, index, &request, &mut failures);
+    let next = read::<u64>(&mut failures, node as *const u8);
+    let goes_on = is_ours & differs(next, head);
+    set!(walk, node, next & goes_on.wrapping_neg());
     set!(walk, head, head);
-    // Below the first of them the difference is negative.
-    let distance = core::hint::black_box(list.wrapping_sub(get!(walk, first_at_server)));
-    set!(walk, at_server, !distance >> 63);
-    set!(walk, node, read::<u64>(walk, head as *const u8));
+    set!(walk, list, list);
+    set!(walk, emitted, index + is_ours);
+    set!(walk, failed, failures);
     true
+}
+
+/// A request as the walk finds it.
+struct Request {
+    address: *const u8,
+    /// 1 when the server has it.
+    at_server: u64,
 }
 
 /// The connection a request leads to.
 #[inline(always)]
-fn owner(walk: *mut Walk, request: *const u8) -> u64 {
+fn owner(failures: &mut u64, request: *const u8) -> u64 {
     if exists(&OFF_REQ_FM) {
-        let mount = read::<*const u8>(walk, address_of(request, &OFF_REQ_FM));
-        read::<u64>(walk, address_of(mount, &OFF_FM_FC))
+        let mount = read::<*const u8>(failures, address_of(request, &OFF_REQ_FM));
+        read::<u64>(failures, address_of(mount, &OFF_FM_FC))
     } else {
-        read::<u64>(walk, address_of(request, &OFF_REQ_CHAN))
+        read::<u64>(failures, address_of(request, &OFF_REQ_CHAN))
     }
 }
 
-/// Writes a request's row, to be overwritten by the next one if `is_ours` is 0; false when there is no
-/// room for another.
+/// Writes a request's row.
 #[inline(always)]
-fn write_row(scratch: *mut Scratch, request: *const u8, is_ours: u64) -> bool {
+fn write_row(scratch: *mut Scratch, index: u64, request: &Request, failures: &mut u64) {
     // SAFETY: a live map value.
     let walk = unsafe { &raw mut (*scratch).walk };
-    let index = get!(walk, emitted);
-    if index >= QUEUED_MAX as u64 {
-        return false;
-    }
-    let header = read::<Header>(walk, address_of(request, &OFF_REQ_OPCODE));
-    let age_ns = age_ns(walk, request);
+    let header = read::<Header>(failures, address_of(request.address, &OFF_REQ_OPCODE));
+    let age_ns = age_ns(walk, request.address, failures);
     let dev = get!(walk, dev) as u32;
-    let at_server = get!(walk, at_server);
-    // SAFETY: the index was just checked; indexing would leave a panic path.
+    // Opaque, because 5.10 forgets the bound of a value that it had to put on the stack.
+    let place = core::hint::black_box(index) as usize & (ROWS_ROOM - 1);
+    // SAFETY: masked below the length; indexing would leave a panic path.
     unsafe {
-        let row = (&raw mut (*scratch).queued)
-            .cast::<QueuedRow>()
-            .add(index as usize);
+        let row = (&raw mut (*scratch).queued).cast::<QueuedRow>().add(place);
         (*row).kind = RowKind::Queued as u32;
         (*row).size = size_of::<QueuedRow>() as u32;
-        (*row).request_ptr = request as u64;
+        (*row).request_ptr = request.address as u64;
         (*row).unique = header.unique;
         (*row).nodeid = header.nodeid;
         (*row).age_ns = age_ns;
         (*row).dev = dev;
         (*row).opcode = header.opcode;
         (*row).pid = header.pid;
-        (*row).at_server = at_server as u32;
+        (*row).at_server = request.at_server as u32;
     }
-    set!(walk, emitted, index + is_ours);
-    true
 }
 
 /// Age of a request by its creation time, which the kernel keeps in jiffies since 6.15.
 #[inline(always)]
-fn age_ns(walk: *mut Walk, request: *const u8) -> u64 {
+fn age_ns(walk: *mut Walk, request: *const u8, failures: &mut u64) -> u64 {
     if !exists(&OFF_REQ_CREATE_TIME) {
         return u64::MAX;
     }
-    let created = read::<u64>(walk, address_of(request, &OFF_REQ_CREATE_TIME));
+    let created = read::<u64>(failures, address_of(request, &OFF_REQ_CREATE_TIME));
     // A request made since is new: a negative age becomes 0.
     let jiffies = get!(walk, now_jiffies).wrapping_sub(created);
     let is_past = 1 ^ core::hint::black_box(jiffies >> 63);
@@ -285,14 +303,13 @@ fn age_ns(walk: *mut Walk, request: *const u8) -> u64 {
 
 /// Reads without a branch: a failure is noted and the value is zero.
 #[inline(always)]
-fn read<T: Copy>(walk: *mut Walk, at: *const u8) -> T {
+fn read<T: Copy>(failures: &mut u64, at: *const u8) -> T {
     let mut value = core::mem::MaybeUninit::<T>::uninit();
     // SAFETY: the destination is that long; the helper zeroes it when the source is unreadable.
     let failed = unsafe {
         bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, at.cast())
     };
-    let failures = get!(walk, failed) | failed as u64;
-    set!(walk, failed, failures);
+    *failures |= failed as u64;
     // SAFETY: written in either case; only integers and pointers are read.
     unsafe { value.assume_init() }
 }
