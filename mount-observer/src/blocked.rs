@@ -60,7 +60,8 @@ pub struct Waiter {
     /// When it was last seen.
     pub seen: Mono,
     switches: Option<u64>,
-    is_walking: bool,
+    /// Whether a light scan shows it.
+    is_in_light_scans: bool,
 }
 
 /// What a task waits for.
@@ -93,7 +94,8 @@ impl Waiters {
     /// Takes one scan. `place_of` says which superblock a task waits for, and which one below it is
     /// to blame. Returns the superblocks on which a blocked task moved on.
     ///
-    /// A light scan sees only tasks inside a path walk: it says nothing about the others.
+    /// A light scan sees only tasks inside a path walk or an open call: it says nothing about the
+    /// others.
     pub fn update(
         &mut self,
         now: Mono,
@@ -121,7 +123,7 @@ impl Waiters {
             }
         }
         for (tid, known) in before {
-            if is_full || known.is_walking {
+            if is_full || known.is_in_light_scans {
                 moved_on.push(known.dev);
             } else if self.by_tid.len() < TASKS_MAX {
                 self.by_tid.insert(tid, known);
@@ -146,7 +148,7 @@ impl Waiters {
             stack: task.stack.clone(),
             seen: now,
             switches: task.switches,
-            is_walking: task.walk_dev.is_some(),
+            is_in_light_scans: task.walk_dev.is_some() || task.since.is_some(),
         }
     }
 

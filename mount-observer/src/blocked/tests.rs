@@ -113,3 +113,17 @@ fn tasks_are_bounded_and_the_rest_is_counted() {
     assert_eq!(waiters.iter().count(), TASKS_MAX);
     assert_eq!(waiters.refused, 20_000 - 16_384);
 }
+
+#[test]
+fn a_light_scan_tells_that_an_open_call_has_ended() {
+    let mut waiters = Waiters::default();
+    let called = Task {
+        since: Some(at(0)),
+        call_dev: Some(DEV),
+        ..task(1, 5, false)
+    };
+    assert_eq!(scan(&mut waiters, 500, &[called], false), []);
+    assert_eq!(ages(&waiters, 600), [600]);
+    assert_eq!(scan(&mut waiters, 1_000, &[], false), [DEV], "it moved on");
+    assert_eq!(ages(&waiters, 1_000), [0; 0]);
+}
