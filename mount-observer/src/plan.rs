@@ -91,8 +91,6 @@ pub struct AttachPlan {
     pub probes: Vec<PlannedProbe>,
     /// How path syscalls are observed where they return: never `Auto`.
     pub statx: StatxMode,
-    /// Why.
-    pub statx_reason: &'static str,
 }
 
 impl AttachPlan {
@@ -186,11 +184,7 @@ pub fn plan(facts: &KernelFacts, purpose: Purpose) -> AttachPlan {
         .into_iter()
         .map(|probe| planned(facts, probe, unwanted(facts, probe, purpose, statx), statx))
         .collect();
-    AttachPlan {
-        statx_reason: statx_reason(purpose, &probes),
-        probes,
-        statx,
-    }
+    AttachPlan { probes, statx }
 }
 
 fn planned(
@@ -244,23 +238,19 @@ fn candidate(facts: &KernelFacts, way: &Way) -> Candidate {
     }
 }
 
-/// Why path syscalls are observed as they are.
-fn statx_reason(purpose: Purpose, probes: &[PlannedProbe]) -> &'static str {
-    let is_stat_timed = probes.iter().any(|planned| {
-        planned.probe == Probe::StatExit
-            && (planned.candidates()).any(|way| way.mechanism == Mechanism::FExit)
-    });
-    match purpose {
-        Purpose::Look => "a single look attaches nothing",
-        Purpose::Watch(StatxMode::Auto) if is_stat_timed => {
+/// Why path syscalls are observed as they are, once it is known whether stats are timed at their own
+/// function.
+pub const fn statx_reason(mode: StatxMode, is_stat_timed: bool) -> &'static str {
+    match mode {
+        StatxMode::Auto if is_stat_timed => {
             "auto: stat is timed at its function; of other path syscalls failures only, because timing them taxes every syscall"
         }
-        Purpose::Watch(StatxMode::Auto) => {
+        StatxMode::Auto => {
             "auto: only syscall tracepoints are available, and timing with them taxes every syscall"
         }
-        Purpose::Watch(StatxMode::Full) => "configured: every path syscall is timed",
-        Purpose::Watch(StatxMode::Errors) => "configured: failures only",
-        Purpose::Watch(StatxMode::Off) => "configured: path syscalls are not observed",
+        StatxMode::Full => "configured: every path syscall is timed",
+        StatxMode::Errors => "configured: failures only",
+        StatxMode::Off => "configured: path syscalls are not observed",
     }
 }
 

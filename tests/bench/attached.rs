@@ -15,7 +15,7 @@ use mount_observer::{
     config::{BpfLogLevel, StatxMode},
     daemon::{
         facts,
-        kernel::{Keep as Programs, Kernel, OBJECT, Options},
+        kernel::{Kernel, Links as Programs, OBJECT, Options},
     },
     errno::Errno,
     input::MountPoint,

@@ -2,14 +2,14 @@
 //! really allows only shows when it is tried.
 
 use super::{
-    facts,
-    kernel::{Kernel, Options},
+    clock, facts,
+    kernel::{Attachment, Kernel, Options},
     run,
 };
 use crate::{
     config::Config,
-    plan::{KernelFacts, Lockdown, Purpose, plan},
-    render::check::{CheckReport, Need, ProbeReport, not_seen},
+    plan::{KernelFacts, Lockdown, Purpose, plan, statx_reason},
+    render::check::{CheckReport, Need, Place, ProbeReport, not_seen},
 };
 
 /// Numbers of `include/uapi/linux/capability.h`.
@@ -23,23 +23,44 @@ const RUN_AS_ROOT: &str = "run as root, or grant CAP_BPF, CAP_PERFMON, CAP_SYS_P
 
 /// Looks at everything.
 pub fn check(config: &Config) -> CheckReport {
+    let begun = clock::now().mono;
     let found = facts::gather();
     let facts = &found.facts;
     let plan = plan(facts, Purpose::Watch(config.probes.statx));
     let options: Options = run::options(config);
-    let (probes, failure) = match Kernel::load(&plan, &found, &options) {
-        Ok(kernel) => (kernel.probes.iter().map(ProbeReport::from).collect(), None),
-        Err(error) => (untried(&plan), Some(run::chain(&error))),
+    let (probes, attached, failure) = match Kernel::load(&plan, &found, &options) {
+        Ok(kernel) => (
+            kernel.probes.iter().map(ProbeReport::from).collect(),
+            kernel.attachments.iter().map(place).collect(),
+            None,
+        ),
+        Err(error) => (untried(&plan), Vec::new(), Some(run::chain(&error))),
     };
+    let took = clock::now().mono.since(begun);
+    let is_stat_timed =
+        (attached.iter()).any(|place: &Place| place.probe == "stat_exit" && place.kind == "fexit");
     CheckReport {
         kernel: facts.release.clone(),
         facts: described(facts),
         needs: needs(facts),
         statx: plan.statx.name().to_owned(),
-        statx_reason: plan.statx_reason.to_owned(),
+        statx_reason: statx_reason(config.probes.statx, is_stat_timed).to_owned(),
+        attached,
+        start_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         not_seen: not_seen(&probes),
         probes,
         failure,
+    }
+}
+
+fn place(attachment: &Attachment) -> Place {
+    Place {
+        probe: attachment.probe.name(),
+        kind: attachment.mechanism.name(),
+        program: attachment.program,
+        target: attachment.target,
+        module: attachment.module.clone(),
+        verified_instructions: attachment.verified_instructions,
     }
 }
 

@@ -34,7 +34,8 @@ pub struct Gathered {
     pub facts: KernelFacts,
     /// Where the functions we know lie: one reading serves all, it takes longest.
     pub symbols: Symbols,
-    /// Type numbers, as the kernel counts them, of the functions we know and of `bpf_iter_*`.
+    /// Type numbers, as the kernel counts them, of the functions we know, and of `bpf_iter_*` and
+    /// `btf_trace_*`.
     pub btf_ids: BTreeMap<String, u32>,
 }
 
@@ -76,7 +77,7 @@ fn asked(mut all: BTreeMap<String, Owner>, names: &BTreeSet<&str>) -> BTreeMap<S
     all
 }
 
-/// Adds what BTF tells, and hands out the functions' type numbers.
+/// Adds what BTF tells, and hands out the type numbers of what programs attach to.
 fn describe(facts: &mut KernelFacts, btf: &Btf, questions: &Questions) -> BTreeMap<String, u32> {
     let tracepoints = with_prefix("btf_trace_", &questions.tracepoints);
     let iterators = with_prefix("bpf_iter_", &questions.iterators);
@@ -133,10 +134,9 @@ fn describe(facts: &mut KernelFacts, btf: &Btf, questions: &Questions) -> BTreeM
         let size = |name| size((Kind::Struct, name));
         facts.assumed = fuse::assume(&mut facts.offsets, &helpers, size);
     }
-    let functions = found
-        .iter()
-        .filter(|((kind, _), _)| *kind == Kind::Function);
-    functions
+    let is_hook = |kind| matches!(kind, Kind::Function | Kind::Typedef);
+    let hooks = found.iter().filter(|((kind, _), _)| is_hook(*kind));
+    hooks
         .map(|((_, name), &id)| ((*name).to_owned(), id))
         .collect()
 }

@@ -4,7 +4,7 @@
 
 mod attach;
 mod globals;
-mod module;
+mod loader;
 mod tables;
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
 };
 
 use aya::{
-    Btf, Ebpf, EbpfError, EbpfLoader,
+    Ebpf, EbpfError, EbpfLoader,
     maps::Array,
     programs::{ProgramError, RawTracePoint},
 };
@@ -21,7 +21,7 @@ use mount_observer_common::{CALLS_MAX, Settings};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 pub use attach::{Attached, Attachment};
-pub use module::{Links, ModuleError, ModuleSide};
+pub use loader::{Links, Loader, LoaderError};
 
 use globals::Globals;
 
@@ -58,9 +58,6 @@ pub enum LoadError {
     /// The object was refused.
     #[error("cannot load the eBPF object")]
     Object(#[source] EbpfError),
-    /// The kernel's type information was refused.
-    #[error("cannot read the kernel's BTF")]
-    Btf(#[source] aya::BtfError),
     /// A map was refused.
     #[error("cannot set up the maps")]
     Maps(#[from] MapsError),
@@ -73,9 +70,9 @@ pub enum LoadError {
     /// The programs' messages cannot be read.
     #[error("cannot read the programs' own messages")]
     Log(#[from] aya_log::Error),
-    /// The programs for a module could not be prepared.
-    #[error("cannot prepare the programs for FUSE as a module")]
-    Module(#[from] ModuleError),
+    /// The programs could not be prepared.
+    #[error("cannot prepare the programs")]
+    Loader(#[from] LoaderError),
     /// The maps could not be shared.
     #[error("cannot share the maps")]
     Share(#[source] io::Error),
@@ -116,8 +113,8 @@ pub struct Kernel {
     pub wait_functions: Vec<WaitFunction>,
     /// The observer's process number in the initial pid namespace.
     pub self_tgid: u32,
-    /// Keeps attached what aya attached.
-    pub attached: Keep,
+    /// Keeps the programs attached.
+    pub attached: Links,
     /// The programs that look at FUSE, where FUSE is a module or not there yet.
     pub fuse: Option<FuseModule>,
 }
@@ -126,20 +123,9 @@ pub struct Kernel {
 #[derive(Debug)]
 pub struct FuseModule {
     /// Loads the programs again.
-    pub side: ModuleSide,
+    pub loader: Loader,
     /// Keeps those attached that are.
     pub links: Links,
-}
-
-/// Keeps the programs attached; dropping it detaches them.
-pub struct Keep(Ebpf);
-
-impl std::fmt::Debug for Keep {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list()
-            .entries(self.0.programs().map(|(name, _)| name))
-            .finish()
-    }
 }
 
 impl Kernel {
@@ -167,16 +153,13 @@ impl Kernel {
         tables::set_settings(&mut ebpf, settings)?;
         let wait_functions = found.symbols.wait_functions();
         tables::set_wait_ranges(&mut ebpf, &wait_functions)?;
-        tables::set_causes(&mut ebpf, &found.symbols)?;
-        let mut attached = attach_own(&mut ebpf, plan, facts)?;
-        let (mut fuse, mut module_programs) = (None, Vec::new());
-        if facts.fuse != Fuse::BuiltIn {
-            let side = ModuleSide::new(&ebpf, globals).map_err(LoadError::Share)?;
-            let (mut half, links) = side.load(plan, found)?;
-            module_programs = std::mem::take(&mut half.programs);
-            attached.extend(half);
-            fuse = Some(FuseModule { side, links });
-        }
+        let loader = Loader::new(&ebpf, globals).map_err(LoadError::Share)?;
+        let mut prepared = loader.prepare(found)?;
+        let comes_and_goes = |probe: Probe| facts.fuse != Fuse::BuiltIn && probe.is_fuse();
+        let (mut attached, links) = prepared.attach_all(plan, |probe| !comes_and_goes(probe));
+        let (mut half, fuse_links) = prepared.attach_all(plan, comes_and_goes);
+        let module_programs = std::mem::take(&mut half.programs);
+        attached.extend(half);
         // Until now path syscalls were counted by none.
         let is_stat_counted = attached.has(Probe::StatExit, Mechanism::FExit);
         tables::set_syscalls(&mut ebpf, is_stat_counted)?;
@@ -209,28 +192,13 @@ impl Kernel {
             checker: attached.checker,
             wait_functions,
             self_tgid: settings.self_tgid,
-            attached: Keep(ebpf),
-            fuse,
+            attached: links,
+            fuse: (facts.fuse != Fuse::BuiltIn).then_some(FuseModule {
+                loader,
+                links: fuse_links,
+            }),
         })
     }
-}
-
-/// Attaches what aya can: all of it where FUSE is part of the kernel.
-fn attach_own(
-    ebpf: &mut Ebpf,
-    plan: &AttachPlan,
-    facts: &KernelFacts,
-) -> Result<Attached, LoadError> {
-    let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
-    let mut attached = Attached::default();
-    for planned in &plan.probes {
-        if facts.fuse == Fuse::BuiltIn || !planned.probe.is_fuse() {
-            attached.attach(planned, |candidate| {
-                attach::through_aya(ebpf, &btf, candidate)
-            });
-        }
-    }
-    Ok(attached)
 }
 
 fn may_load(facts: &KernelFacts) -> Result<(), LoadError> {

@@ -161,7 +161,7 @@ struct Daemon {
     superblocks_max: watch::Sender<usize>,
     service: ServiceManager,
     /// Keeps the programs attached.
-    _attached: super::kernel::Keep,
+    _attached: super::kernel::Links,
     /// FUSE as a module; `None` where it is part of the kernel.
     fuse: Option<Follower>,
 }

@@ -24,6 +24,10 @@ pub struct CheckReport {
     pub statx_reason: String,
     /// What became of each probe when it was tried.
     pub probes: Vec<ProbeReport>,
+    /// Where each program is that could be attached.
+    pub attached: Vec<Place>,
+    /// From the first look at the kernel until everything was attached, in ms.
+    pub start_ms: u64,
     /// What the probes that could not be attached would show.
     pub not_seen: Vec<NotSeen>,
     /// Why nothing could be tried at all.
@@ -54,6 +58,23 @@ pub struct ProbeReport {
     pub is_wanted: bool,
     /// Why this way, and why not another.
     pub reason: String,
+}
+
+/// Where the program of a probe is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// The probe.
+    pub probe: &'static str,
+    /// How it attached.
+    pub kind: &'static str,
+    /// The program's name in the eBPF object.
+    pub program: &'static str,
+    /// The kernel function, the tracepoint or the iterator's target.
+    pub target: &'static str,
+    /// The module the function belongs to.
+    pub module: Option<String>,
+    /// Instructions the verifier went through; not known before 5.16.
+    pub verified_instructions: Option<u32>,
 }
 
 impl From<&ProbeHealth> for ProbeReport {
@@ -217,6 +238,7 @@ mod tests {
                 what: "requests that are refused",
             }],
             failure: None,
+            ..CheckReport::default()
         }
     }
 

@@ -1,4 +1,4 @@
-//! Loads single programs, on what aya cannot reach: the functions of a module.
+//! Loads single programs and attaches them, to the functions of modules too.
 
 use std::{
     ffi::CStr,
@@ -96,6 +96,8 @@ impl Verdict {
     pub const KPROBE: Self = Self::new(2, 0);
     /// `BPF_PROG_TYPE_RAW_TRACEPOINT`.
     pub const RAW_TRACEPOINT: Self = Self::new(17, 0);
+    /// `BPF_PROG_TYPE_TRACING`, `BPF_TRACE_RAW_TP`.
+    pub const TRACEPOINT: Self = Self::new(26, 23);
     /// `BPF_PROG_TYPE_TRACING`, `BPF_TRACE_FENTRY`.
     pub const FENTRY: Self = Self::new(26, 24);
     /// `BPF_PROG_TYPE_TRACING`, `BPF_TRACE_FEXIT`.
@@ -220,7 +222,7 @@ pub fn load(
     Err(io::Error::new(refused.kind(), format!("{refused}: {word}")))
 }
 
-/// Attaches a program to the function it was loaded for.
+/// Attaches a program to the function or tracepoint it was loaded for.
 pub fn attach_traced(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     open_tracepoint(program, 0)
 }

@@ -1,13 +1,8 @@
-//! Attaches the programs: the candidates of each probe in turn, until one works.
+//! Which programs are attached: the candidates of each probe in turn, until one works.
 
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-};
-
-use aya::{
-    Btf, Ebpf,
-    programs::{BtfTracePoint, FEntry, FExit, Iter, KProbe, ProgramError, RawTracePoint},
 };
 
 use crate::{
@@ -156,87 +151,22 @@ impl Attached {
     }
 }
 
-/// Loads and attaches a program through aya, which keeps it attached.
-pub(super) fn through_aya(
-    ebpf: &mut Ebpf,
-    btf: &Btf,
-    candidate: &Candidate,
-) -> Result<OwnedFd, AttachError> {
-    let target = candidate.target;
-    let program = ebpf
-        .program_mut(candidate.program)
-        .ok_or(AttachError::Missing)?;
-    let fd = match candidate.mechanism {
-        Mechanism::TpBtf => {
-            let program: &mut BtfTracePoint = program.try_into()?;
-            program.load(target, btf)?;
-            program.attach()?;
-            program.fd()?
-        }
-        Mechanism::RawTracepoint => {
-            let program: &mut RawTracePoint = program.try_into()?;
-            program.load()?;
-            program.attach(target)?;
-            program.fd()?
-        }
-        Mechanism::FEntry => {
-            let program: &mut FEntry = program.try_into()?;
-            program.load(target, btf)?;
-            program.attach()?;
-            program.fd()?
-        }
-        Mechanism::FExit => {
-            let program: &mut FExit = program.try_into()?;
-            program.load(target, btf)?;
-            program.attach()?;
-            program.fd()?
-        }
-        Mechanism::KProbe => {
-            let program: &mut KProbe = program.try_into()?;
-            program.load()?;
-            program.attach(target, 0)?;
-            program.fd()?
-        }
-        Mechanism::Iterator => {
-            let program: &mut Iter = program.try_into()?;
-            program.load(target, btf)?;
-            program.fd()?
-        }
-        Mechanism::TestRun => {
-            let program: &mut RawTracePoint = program.try_into()?;
-            program.load()?;
-            program.fd()?
-        }
-    };
-    Ok(fd.as_fd().try_clone_to_owned()?)
-}
-
 /// Why one candidate did not work.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AttachError {
     #[error("the object has no such program")]
     Missing,
-    #[error("the kernel's BTF has no {0}")]
+    #[error("BTF has no {0}")]
     Undescribed(&'static str),
     #[error("cannot open the BTF of module {0}")]
     Module(String, #[source] io::Error),
-    #[error("refused")]
-    Program(#[from] ProgramError),
     #[error("refused")]
     Call(#[from] io::Error),
 }
 
 impl AttachError {
-    /// The error and its causes in one line, of the verifier's log its last word.
+    /// The error and its causes in one line.
     fn in_one_line(&self) -> String {
-        if let Self::Program(ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        }) = self
-        {
-            let log = verifier_log.to_string();
-            return format!("refused: {io_error}: {}", bpf::last_word(&log));
-        }
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {

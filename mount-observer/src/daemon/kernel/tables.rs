@@ -1,16 +1,12 @@
 //! What the programs look up: the settings, the path syscalls, the functions on kernel stacks.
 
-use std::{
-    io,
-    os::fd::{AsFd, BorrowedFd},
-};
+use std::{io, os::fd::BorrowedFd};
 
 use aya::{Ebpf, maps::Array};
 use mount_observer_common::{CAUSE_RANGES_MAX, CauseRange, PathArguments, Settings, TextRange};
 
 use zerocopy::IntoBytes;
 
-use super::module::data_of;
 use crate::{
     daemon::{
         bpf,
@@ -40,12 +36,6 @@ pub(super) fn write_causes(map: BorrowedFd<'_>, symbols: &Symbols) -> io::Result
         bpf::update(map, index, range.as_mut_bytes())?;
     }
     Ok(())
-}
-
-pub(super) fn set_causes(ebpf: &mut Ebpf, symbols: &Symbols) -> Result<(), MapsError> {
-    let map = ebpf.map(CAUSES).and_then(data_of);
-    let map = map.ok_or(MapsError::Missing(CAUSES))?;
-    write_causes(map.fd().as_fd(), symbols).map_err(|error| MapsError::Write(CAUSES, error))
 }
 
 /// Where the paths are in each path syscall, and that those of the stat family are counted in their

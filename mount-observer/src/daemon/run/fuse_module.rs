@@ -16,7 +16,7 @@ use crate::{
             self, Gathered,
             fuse::{self, Loaded},
         },
-        kernel::{Attached, FuseModule, Links, ModuleError, ModuleSide},
+        kernel::{Attached, FuseModule, Links, Loader, LoaderError},
         symbols,
     },
     input::{Input, ProbeHealth},
@@ -26,6 +26,10 @@ use crate::{
 
 /// How long nobody else holds the module before we let go.
 const IDLE: Duration = Duration::from_secs(10);
+
+/// How long it may take until programs that let go no longer hold the module: their trampolines are
+/// freed once no task can be in them (`bpf_tramp_image_put`, `kernel/bpf/trampoline.c`).
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// What became of the programs.
 pub(super) struct Change {
@@ -38,14 +42,16 @@ pub(super) struct Change {
 /// Follows the module.
 #[derive(Debug)]
 pub(super) struct Follower {
-    side: Arc<ModuleSide>,
+    loader: Arc<Loader>,
     purpose: Purpose,
     links: Links,
     /// The module the programs are attached to, or were when they let go; 0 for none.
     identity: u64,
     /// Since when nobody else holds it.
     idle_since: Option<Mono>,
-    loading: Option<JoinHandle<Result<Loading, ModuleError>>>,
+    /// While the programs let go: since when, and how many held it when last looked at.
+    settling: Option<(Mono, u32)>,
+    loading: Option<JoinHandle<Result<Loading, LoaderError>>>,
 }
 
 #[derive(Debug)]
@@ -59,11 +65,12 @@ struct Loading {
 impl Follower {
     pub(super) fn new(module: FuseModule, purpose: Purpose) -> Self {
         Self {
-            side: Arc::new(module.side),
+            loader: Arc::new(module.loader),
             purpose,
             links: module.links,
             identity: fuse::loaded().map_or(0, |module| module.identity),
             idle_since: None,
+            settling: None,
             loading: None,
         }
     }
@@ -76,7 +83,8 @@ impl Follower {
         let Some(module) = fuse::loaded() else {
             let is_news = self.identity != 0 || !self.links.is_empty();
             self.identity = 0;
-            return is_news.then(|| self.let_go("FUSE is not loaded: nothing to see until it is"));
+            let why = "FUSE is not loaded: nothing to see until it is";
+            return is_news.then(|| self.let_go(now, why));
         };
         if module.identity != self.identity {
             self.start(module);
@@ -86,7 +94,7 @@ impl Follower {
             .users
             .map_or(1, |users| users.saturating_sub(self.links.module_users));
         if self.links.is_empty() {
-            if others > 0 {
+            if self.is_used(now, others) {
                 self.start(module);
             }
             return None;
@@ -96,8 +104,22 @@ impl Follower {
             return None;
         }
         let since = *self.idle_since.get_or_insert(now);
-        (now.since(since) >= IDLE)
-            .then(|| self.let_go("nobody uses FUSE: its module may be unloaded meanwhile"))
+        (now.since(since) >= IDLE).then(|| {
+            self.let_go(
+                now,
+                "nobody uses FUSE: its module may be unloaded meanwhile",
+            )
+        })
+    }
+
+    /// Whether somebody holds a module that we let go.
+    fn is_used(&mut self, now: Mono, users: u32) -> bool {
+        let Some((since, before)) = self.settling else {
+            return users > 0;
+        };
+        let is_settled = now.since(since) >= SETTLING;
+        self.settling = (users > 0 && !is_settled).then_some((since, users));
+        users > before || (users > 0 && is_settled)
     }
 
     /// Ends when programs that were being loaded are there; never while none are.
@@ -134,14 +156,15 @@ impl Follower {
 
     /// Loads the programs, beside the loop: some 50 ms.
     fn start(&mut self, module: Loaded) {
-        let side = Arc::clone(&self.side);
+        let loader = Arc::clone(&self.loader);
         let purpose = self.purpose;
         // Not again for the same module where this fails.
         self.identity = module.identity;
+        self.settling = None;
         self.loading = Some(tokio::task::spawn_blocking(move || {
             let found = facts::gather();
             let plan: AttachPlan = plan(&found.facts, purpose);
-            let (attached, links) = side.load(&plan, &found)?;
+            let (attached, links) = loader.attach_fuse(&plan, &found)?;
             Ok(Loading {
                 identity: module.identity,
                 attached,
@@ -151,9 +174,10 @@ impl Follower {
         }));
     }
 
-    fn let_go(&mut self, why: &'static str) -> Change {
+    fn let_go(&mut self, now: Mono, why: &'static str) -> Change {
         tracing::info!(reason = why, "the programs on FUSE are detached");
         self.idle_since = None;
+        self.settling = Some((now, u32::MAX));
         let links = std::mem::take(&mut self.links);
         // Closing them waits until no task runs in them any more.
         drop(tokio::task::spawn_blocking(move || drop(links)));

@@ -241,13 +241,6 @@ fn a_missing_helper_is_named() {
 }
 
 #[test]
-fn stat_is_timed_where_a_trampoline_may_be_put_on_it() {
-    let reason = |facts: &KernelFacts| plan(facts, Purpose::Watch(StatxMode::Auto)).statx_reason;
-    assert!(reason(&debian_12()).starts_with("auto: stat is timed at its function"));
-    assert!(reason(&host()).starts_with("auto: only syscall tracepoints"));
-}
-
-#[test]
 fn facts_are_read_back_as_they_were_written() {
     let facts = debian_12();
     let text = serde_json::to_string(&facts).unwrap();

@@ -1,6 +1,8 @@
-//! The programs that look at FUSE where FUSE is a module: loaded by ourselves, because aya 0.14 sets
-//! no `attach_btf_obj_fd` (aya-rs/aya#300, #301), and because they are loaded again, onto the same
-//! maps, when the module comes or comes back. Once aya does both, this file can go.
+//! Loads and attaches the programs, onto the maps that aya made. Not through aya: 0.14 sets no
+//! `attach_btf_obj_fd`, so it cannot reach the functions of a module (aya-rs/aya#300, #301); it reads
+//! the kernel's BTF once more for what [`Gathered`] knows already, 6 ms and 22 MB; and where FUSE is a
+//! module the programs that look at it are loaded again, onto the same maps, when it comes back.
+//! Once aya does all three, this file can go.
 
 use std::{
     collections::BTreeMap,
@@ -26,12 +28,12 @@ use crate::{
         bpf::{self, ModuleBtf, Verdict},
         facts::{Gathered, fuse},
     },
-    plan::{AttachPlan, Candidate, Mechanism},
+    plan::{AttachPlan, Candidate, Mechanism, Probe},
 };
 
 /// Why the programs could not even be prepared.
 #[derive(Debug, thiserror::Error)]
-pub enum ModuleError {
+pub enum LoaderError {
     /// The object was refused.
     #[error("cannot parse the eBPF object")]
     Parse(#[from] ParseError),
@@ -47,14 +49,14 @@ pub enum ModuleError {
 }
 
 /// What it takes to load programs onto the maps that are in use.
-pub struct ModuleSide {
+pub struct Loader {
     maps: BTreeMap<String, OwnedFd>,
     globals: Globals,
 }
 
-impl fmt::Debug for ModuleSide {
+impl fmt::Debug for Loader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ModuleSide")
+        f.debug_struct("Loader")
             .field("maps", &self.maps.keys())
             .finish_non_exhaustive()
     }
@@ -75,7 +77,7 @@ impl Links {
     }
 }
 
-impl ModuleSide {
+impl Loader {
     /// Takes part in the maps of a loaded object.
     pub(super) fn new(ebpf: &Ebpf, globals: Globals) -> io::Result<Self> {
         let mut maps = BTreeMap::new();
@@ -89,27 +91,24 @@ impl ModuleSide {
         Ok(Self { maps, globals })
     }
 
-    /// Loads and attaches what looks at FUSE.
-    pub fn load(
-        &self,
-        plan: &AttachPlan,
-        found: &Gathered,
-    ) -> Result<(Attached, Links), ModuleError> {
+    /// Fits the programs to what this kernel has now.
+    pub(super) fn prepare<'a>(&self, found: &'a Gathered) -> Result<Prepared<'a>, LoaderError> {
         if let Some(causes) = self.maps.get(tables::CAUSES) {
             tables::write_causes(causes.as_fd(), &found.symbols)?;
         }
         let mut globals = self.globals.clone();
         globals.set_offsets(&found.facts);
-        let mut loader = Loader::new(&self.maps, &globals, found)?;
-        let mut attached = Attached::default();
-        for planned in plan.probes.iter().filter(|planned| planned.probe.is_fuse()) {
-            attached.attach(planned, |candidate| loader.attach(candidate));
-        }
-        let links = Links {
-            held: loader.links,
-            module_users: loader.module_users,
-        };
-        Ok((attached, links))
+        Prepared::new(&self.maps, &globals, found)
+    }
+
+    /// Loads and attaches what looks at FUSE.
+    pub fn attach_fuse(
+        &self,
+        plan: &AttachPlan,
+        found: &Gathered,
+    ) -> Result<(Attached, Links), LoaderError> {
+        let mut prepared = self.prepare(found)?;
+        Ok(prepared.attach_all(plan, Probe::is_fuse))
     }
 }
 
@@ -117,7 +116,7 @@ impl ModuleSide {
 const CONSTANTS: &str = ".rodata";
 
 /// An object whose programs can be loaded.
-struct Loader<'a> {
+pub(super) struct Prepared<'a> {
     object: Object,
     found: &'a Gathered,
     modules: BTreeMap<String, ModuleBtf>,
@@ -127,12 +126,12 @@ struct Loader<'a> {
     _constants: MapData,
 }
 
-impl<'a> Loader<'a> {
+impl<'a> Prepared<'a> {
     fn new(
         maps: &BTreeMap<String, OwnedFd>,
         globals: &Globals,
         found: &'a Gathered,
-    ) -> Result<Self, ModuleError> {
+    ) -> Result<Self, LoaderError> {
         let mut object = Object::parse(OBJECT)?;
         object.patch_map_data(globals.for_object().collect())?;
         let definitions = std::mem::take(&mut object.maps);
@@ -168,6 +167,25 @@ impl<'a> Loader<'a> {
         })
     }
 
+    /// Loads and attaches what serves these probes.
+    pub(super) fn attach_all(
+        &mut self,
+        plan: &AttachPlan,
+        is_asked_for: impl Fn(Probe) -> bool,
+    ) -> (Attached, Links) {
+        let mut attached = Attached::default();
+        for planned in &plan.probes {
+            if is_asked_for(planned.probe) {
+                attached.attach(planned, |candidate| self.attach(candidate));
+            }
+        }
+        let links = Links {
+            held: std::mem::take(&mut self.links),
+            module_users: std::mem::take(&mut self.module_users),
+        };
+        (attached, links)
+    }
+
     /// Loads and attaches one program, and counts whether the kernel holds the module for it: 6.1
     /// does so once per function (`bpf_trampoline_module_get`), later kernels once per program.
     fn attach(&mut self, candidate: &Candidate) -> Result<OwnedFd, AttachError> {
@@ -180,26 +198,28 @@ impl<'a> Loader<'a> {
     fn attach_one(&mut self, candidate: &Candidate) -> Result<OwnedFd, AttachError> {
         let target = candidate.target;
         let name = CString::new(target).map_err(io::Error::other)?;
-        let (verdict, described) = match candidate.mechanism {
-            Mechanism::TpBtf => return Err(AttachError::Undescribed(target)),
+        let (verdict, type_name) = match candidate.mechanism {
+            Mechanism::TpBtf => (Verdict::TRACEPOINT, Some(format!("btf_trace_{target}"))),
             Mechanism::RawTracepoint | Mechanism::TestRun => (Verdict::RAW_TRACEPOINT, None),
             Mechanism::KProbe => (Verdict::KPROBE, None),
             Mechanism::FEntry => (Verdict::FENTRY, Some(target.to_owned())),
             Mechanism::FExit => (Verdict::FEXIT, Some(target.to_owned())),
             Mechanism::Iterator => (Verdict::ITERATOR, Some(format!("bpf_iter_{target}"))),
         };
-        let btf_id = match described {
-            Some(function) => *(self.found.btf_ids)
-                .get(&function)
+        let btf_id = match type_name {
+            Some(name) => *(self.found.btf_ids)
+                .get(&name)
                 .ok_or(AttachError::Undescribed(target))?,
             None => 0,
         };
         let program = self.load(candidate, verdict, btf_id)?;
         let link = match candidate.mechanism {
-            Mechanism::FEntry | Mechanism::FExit => Some(bpf::attach_traced(program.as_fd())?),
+            Mechanism::TpBtf | Mechanism::FEntry | Mechanism::FExit => {
+                Some(bpf::attach_traced(program.as_fd())?)
+            }
             Mechanism::KProbe => Some(bpf::attach_kprobe(program.as_fd(), &name)?),
             Mechanism::RawTracepoint => Some(bpf::open_raw_tracepoint(program.as_fd(), &name)?),
-            Mechanism::Iterator | Mechanism::TestRun | Mechanism::TpBtf => None,
+            Mechanism::Iterator | Mechanism::TestRun => None,
         };
         self.links.extend(link);
         Ok(program)
