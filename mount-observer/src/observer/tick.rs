@@ -160,14 +160,13 @@ impl Observer {
             return;
         }
         let connections = self.connections_in_turn();
+        // Without the program that asks for one of them, only a scan over all tells their state.
         let is_lost = |superblock: &Watched| {
             let connection = &superblock.connection;
-            superblock.service == Service::Fuse
-                && connection.address.is_none()
-                && !connection.is_dying()
+            let is_found = sight.sees_connections && connection.address.is_some();
+            superblock.service == Service::Fuse && !is_found && !connection.is_dying()
         };
-        // Without the program that asks for one of them, only a scan over all tells their state.
-        if !sight.sees_connections || self.superblocks.values().any(is_lost) {
+        if self.superblocks.values().any(is_lost) {
             self.ask(Effect::ScanHolders);
         }
         if !connections.is_empty() {

@@ -140,7 +140,7 @@ impl Follower {
                 self.links = loading.links;
                 Some(Change {
                     attached: loading.attached,
-                    inputs: symbols::inputs(loading.found.symbols.wait_functions()).into(),
+                    inputs: inputs(&loading.found),
                 })
             }
             Ok(Err(error)) => {
@@ -196,4 +196,13 @@ impl Follower {
             inputs: Vec::new(),
         }
     }
+}
+
+/// What is known of the kernel once the module is there.
+fn inputs(found: &Gathered) -> Vec<Input> {
+    let layout = Input::Layout {
+        is_described: found.facts.assumed.is_empty(),
+    };
+    let functions = symbols::inputs(found.symbols.wait_functions());
+    functions.into_iter().chain([layout]).collect()
 }
