@@ -134,23 +134,25 @@ fn local_file(directory: &Path) -> Result<std::path::PathBuf> {
     Ok(path)
 }
 
+/// The superblock a path is on.
 #[expect(
     clippy::disallowed_methods,
     reason = "the benchmark's own healthy mount"
 )]
+pub(crate) fn device(path: &Path) -> Result<Dev> {
+    let device = fs::metadata(path)?.dev();
+    let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    Dev::from_parts(u32::try_from(major)?, u32::try_from(minor)?).context("no device number")
+}
+
 fn place(mount_point: &Path) -> Result<Place> {
-    let dev = |path: &Path| -> Result<Dev> {
-        let device = fs::metadata(path)?.dev();
-        let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
-        Dev::from_parts(u32::try_from(major)?, u32::try_from(minor)?).context("no device number")
-    };
     let link = fs::read_link("/proc/self/ns/mnt")?;
     let number = link
         .to_string_lossy()
         .replace(|c: char| !c.is_ascii_digit(), "");
     Ok(Place {
-        dev: dev(mount_point)?,
-        root: dev(Path::new("/"))?,
+        dev: device(mount_point)?,
+        root: device(Path::new("/"))?,
         mnt_ns: number.parse()?,
         path: mount_point.as_os_str().as_bytes().to_vec(),
     })

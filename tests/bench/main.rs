@@ -6,6 +6,8 @@
 //! batches.
 
 mod attached;
+mod floor;
+mod guest;
 mod load;
 mod measure;
 mod server;
@@ -21,6 +23,9 @@ struct Args {
     /// Rounds per table; the median over them is printed.
     #[arg(long, default_value_t = 11)]
     rounds: usize,
+    /// Print what docs/KERNELS.md says about this kernel, as JSON, and no table.
+    #[arg(long)]
+    guest: bool,
     /// Serve the file system of the benchmark on this directory, and nothing else.
     #[arg(long, hide = true)]
     serve: Option<String>,
@@ -30,7 +35,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let done = match &args.serve {
         Some(mount_point) => server::serve(Path::new(mount_point)),
-        None => run(args.rounds),
+        None => run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,12 +46,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(rounds: usize) -> Result<()> {
+fn run(args: &Args) -> Result<()> {
     measure::keep_to_one_cpu()?;
     // Mounts stay in a namespace of their own and go with this process.
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).context("needs CAP_SYS_ADMIN")?;
     let private = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_PRIVATE;
     nix::mount::mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
     let directory = tempfile::tempdir()?;
-    load::tables(directory.path(), rounds)
+    if args.guest {
+        guest::tell(directory.path())
+    } else {
+        load::tables(directory.path(), args.rounds)
+    }
 }

@@ -35,6 +35,8 @@ enum Command {
     Guest(vm::Command),
     /// Capture what every kernel of the matrix offers, as data for the tests of the plan.
     Facts(vm::Facts),
+    /// Write docs/KERNELS.md: how the observer attaches on every kernel, and what that costs.
+    Kernels(vm::Describe),
     /// Measure what the observer costs the observed; needs root and an otherwise idle machine.
     Bench(bench::Args),
     /// Build the eBPF object that is committed in `mount-observer/assets`.
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Guest(command) => vm::command(&command),
         Command::Facts(args) => vm::facts(&args),
+        Command::Kernels(args) => vm::describe(&args),
         Command::Bench(args) => bench::run(args),
         Command::BuildEbpf(args) => build_ebpf::run(args),
         Command::CheckEbpf(args) => check_ebpf::run(args),

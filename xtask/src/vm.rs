@@ -5,6 +5,7 @@
 
 mod command;
 mod cpio;
+mod describe;
 mod facts;
 mod image;
 mod index;
@@ -13,6 +14,7 @@ mod kernels;
 mod matrix;
 mod mirror;
 mod modules;
+mod page;
 mod qemu;
 mod report;
 mod table;
@@ -30,6 +32,7 @@ use anyhow::{Context, Result, bail};
 
 pub(crate) use self::{
     command::{Command, run as command},
+    describe::{Describe, run as describe},
     facts::{Facts, run as facts},
     test::{Request, run as test},
 };

@@ -103,6 +103,7 @@ pub(super) fn build() -> Result<BTreeMap<String, PathBuf>> {
         "--message-format=json-render-diagnostics",
         "--package=mount-observer",
         "--package=mount-observer-tests",
+        "--features=mount-observer-tests/bench",
         "--bins",
     ])?;
     // The linker's choice needs `--target`: procedural macros cannot be static.

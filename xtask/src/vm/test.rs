@@ -18,7 +18,7 @@ use super::{
 const TEST_THREADS: &str = "3";
 
 /// A guest that is not done by then hangs.
-const TIMEOUT: Duration = Duration::from_mins(4);
+const TIMEOUT: Duration = Duration::from_mins(3);
 
 /// Lines of a failed program or a dead kernel that are shown; all of them are kept in files.
 const SHOWN_LINES: usize = 120;
