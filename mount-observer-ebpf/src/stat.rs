@@ -222,18 +222,17 @@ impl Ended {
                 count(Counter::SlotCollisions);
                 return nothing;
             }
-            if (*slot).number != number || path.is_some_and(|path| (*slot).path != path) {
+            let is_this_call =
+                (*slot).number == number && path.is_none_or(|path| (*slot).path == path);
+            if !is_this_call && (*slot).start_ns != 0 {
                 return nothing;
             }
+            // When the slot was taken and taken back meanwhile, the walk is known and the start is not.
             let start_ns = (*slot).start_ns;
             (*slot).start_ns = 0;
-            (*slot).stage = CallStage::None as u8;
             Self {
                 start_ns,
-                reached: Reached {
-                    dev: (*slot).dev,
-                    cause_dev: (*slot).cause_dev,
-                },
+                reached: calls::take_reached(),
             }
         }
     }
