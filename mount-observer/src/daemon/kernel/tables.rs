@@ -46,7 +46,8 @@ pub(super) fn set_syscalls(ebpf: &mut Ebpf, is_stat_counted: bool) -> Result<(),
         .ok_or(MapsError::Missing("SYSCALL_OPS"))?;
     let mut array: Array<_, PathArguments> = maps::typed("SYSCALL_OPS", Array::try_from(map))?;
     for (number, mut arguments) in syscalls::path_arguments() {
-        arguments.is_by_function = u16::from(is_stat_counted && syscalls::is_stat(number));
+        // fstat always is.
+        arguments.is_by_function |= u16::from(is_stat_counted && syscalls::is_stat(number));
         maps::typed("SYSCALL_OPS", array.set(number, arguments, 0))?;
     }
     Ok(())
