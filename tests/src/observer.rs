@@ -26,7 +26,7 @@ use crate::{
     http,
     process::Process,
     sandbox::Sandbox,
-    wait::{now, poll, poll_every},
+    wait::{now, patience, poll, poll_every},
 };
 
 /// To load and attach programs on a busy machine, and to answer its first request.
@@ -120,7 +120,7 @@ impl Observer {
             port,
             log,
         };
-        let ready = poll(START_DEADLINE, || {
+        let ready = poll(patience(START_DEADLINE), || {
             let ended = observer.process.exited_within(Duration::ZERO);
             assert!(
                 ended.is_none(),
@@ -205,7 +205,7 @@ impl Observer {
         what: &str,
         is_so: impl Fn(&Superblock) -> bool,
     ) -> Superblock {
-        let found = self.look(deadline, || self.superblock(dev).filter(&is_so));
+        let found = self.look(patience(deadline), || self.superblock(dev).filter(&is_so));
         found.unwrap_or_else(|| {
             panic!(
                 "{dev} not {what} within {deadline:?}; last seen: {:#}\n{}",
@@ -250,7 +250,9 @@ impl Observer {
     /// When one still does.
     #[track_caller]
     pub fn wait_until_gone(&self, dev: &str, deadline: Duration) {
-        let gone = self.look(deadline, || self.superblock(dev).is_none().then_some(()));
+        let gone = self.look(patience(deadline), || {
+            self.superblock(dev).is_none().then_some(())
+        });
         assert!(gone.is_some(), "{dev} is still there\n{}", self.log_text());
     }
 
@@ -281,7 +283,7 @@ impl Observer {
         change: &str,
         deadline: Duration,
     ) -> Transition {
-        let found = poll(deadline, || {
+        let found = poll(patience(deadline), || {
             self.transitions()
                 .into_iter()
                 .find(|transition| transition.is(superblock, kind, change))

@@ -16,7 +16,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::wait::{poll, within};
+use crate::wait::{patience, poll, within};
 
 /// For a process to stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
@@ -81,7 +81,7 @@ impl Process {
     /// # Panics
     /// When it cannot be waited for.
     pub fn exited_within(&self, deadline: Duration) -> Option<ExitStatus> {
-        poll(deadline, || {
+        poll(patience(deadline), || {
             self.child
                 .borrow_mut()
                 .try_wait()

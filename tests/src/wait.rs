@@ -5,6 +5,16 @@ use std::time::{Duration, Instant};
 /// Between two looks at a condition. Short, because some conditions are timed.
 const INTERVAL: Duration = Duration::from_millis(2);
 
+/// What a deadline for something that must come is multiplied by, as a whole number: an emulated
+/// machine does everything later than a real one.
+const PATIENCE: &str = "MOUNT_OBSERVER_PATIENCE";
+
+/// A deadline as it is on this machine.
+pub fn patience(deadline: Duration) -> Duration {
+    let factor = std::env::var(PATIENCE).ok();
+    deadline * factor.and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
+
 /// The first `Some` that `look` returns within the deadline.
 pub fn poll<T>(deadline: Duration, look: impl FnMut() -> Option<T>) -> Option<T> {
     poll_every(INTERVAL, deadline, look)
@@ -28,13 +38,13 @@ pub fn poll_every<T>(
     }
 }
 
-/// Like [`poll`], for a condition that must come true.
+/// Like [`poll`], for a condition that must come true, however long this machine takes.
 ///
 /// # Panics
 /// When it does not.
 #[track_caller]
 pub fn within<T>(deadline: Duration, what: &str, look: impl FnMut() -> Option<T>) -> T {
-    let found = poll(deadline, look);
+    let found = poll(patience(deadline), look);
     assert!(found.is_some(), "not within {deadline:?}: {what}");
     found.expect("just looked")
 }

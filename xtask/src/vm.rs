@@ -51,8 +51,9 @@ const AT_ONCE: usize = 2;
 const MEMORY_MIB: u32 = 1024;
 
 /// Variables every program in a guest gets; the guest's name is added.
-const ENVIRONMENT: [(&str, &str); 3] = [
+const ENVIRONMENT: [(&str, &str); 4] = [
     ("MOUNT_OBSERVER_BIN", "/opt/mount-observer/mount-observer"),
+    ("MOUNT_OBSERVER_PATIENCE", "4"),
     ("MOUNT_OBSERVER_REQUIRE_HOST", "1"),
     ("RUST_BACKTRACE", "1"),
 ];

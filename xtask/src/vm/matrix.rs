@@ -12,13 +12,16 @@ pub(crate) struct Guest {
     /// Added to the kernel's command line.
     pub(crate) append: &'static str,
     pub(crate) cpus: u8,
+    /// Whether it stands for a way to attach that no other guest has.
+    pub(crate) is_thorough: bool,
     /// Whether a mirror without this kernel is an error.
     pub(crate) is_required: bool,
 }
 
-const fn plain(series: &'static str, is_required: bool) -> Guest {
+const fn plain(series: &'static str, is_thorough: bool, is_required: bool) -> Guest {
     Guest {
         name: series,
+        is_thorough,
         series,
         append: "",
         cpus: 1,
@@ -32,19 +35,21 @@ const fn variant(name: &'static str, append: &'static str, cpus: u8) -> Guest {
         series: "6.12",
         append,
         cpus,
+        is_thorough: false,
         is_required: true,
     }
 }
 
-/// Debian 11, 12 and 13, what their backports hold, and how a hardened machine starts one.
+/// Debian 11 (FUSE through kprobes), 12 (through the module's types) and 13 (built in), what their
+/// backports hold (from 7.2 on a connection has channels), and how a hardened machine starts one.
 pub(crate) const MATRIX: [Guest; 10] = [
-    plain("5.10", true),
-    plain("6.1", true),
-    plain("6.12", true),
-    plain("6.16", false),
-    plain("6.18", true),
-    plain("7.2", true),
-    plain("7.3", false),
+    plain("5.10", true, true),
+    plain("6.1", true, true),
+    plain("6.12", true, true),
+    plain("6.16", false, false),
+    plain("6.18", false, true),
+    plain("7.2", true, true),
+    plain("7.3", false, false),
     variant("6.12-integrity", "lockdown=integrity", 1),
     variant("6.12-confidentiality", "lockdown=confidentiality", 1),
     variant("6.12-smp", "", 2),

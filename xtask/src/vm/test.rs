@@ -18,7 +18,33 @@ use super::{
 const TEST_THREADS: &str = "3";
 
 /// A guest that is not done by then hangs.
-const TIMEOUT: Duration = Duration::from_mins(3);
+const TIMEOUT: Duration = Duration::from_mins(5);
+
+/// The same with `--full`.
+const TIMEOUT_FULL: Duration = Duration::from_mins(20);
+
+/// Tests of `host` for every guest: one death, one hang, one kind of error. An observer takes an
+/// emulated processor seconds to start, and every test starts one: the whole program would take
+/// each guest minutes, and the matrix has five in all.
+const ALWAYS: [&str; 3] = [
+    "dead::an_aborted_mount_is_dead_until_it_is_unmounted",
+    "hung::one_blocked_stat_on_a_stopped_bindfs_is_hung_with_all_that_is_known_and_recovers",
+    "erroring::reads_that_fail_with_eio_are_erroring_while_all_else_is_served",
+];
+
+/// Those that also run where a guest stands for its own way to attach.
+const THOROUGH: [&str; 7] = [
+    "command_line::one_look_without_a_daemon_names_the_dead_and_the_hung",
+    "dead::a_mount_that_umount_f_could_not_remove_is_dead_until_it_is_unmounted",
+    "dead::failures_on_a_killed_sshfs_are_counted_there_and_nowhere_else",
+    "hung::a_hang_that_began_before_the_observer_is_seen_with_its_true_age",
+    "hung::one_lost_lookup_reply_is_stuck_and_never_hung",
+    "identity::a_mount_in_another_namespace_is_seen_and_named_by_its_path_there",
+    "quiet::a_caller_killed_while_its_request_is_queued_leaves_nothing_behind",
+];
+
+/// Of `vm`, the tests for guests that stand for nothing of their own; the others run all of it.
+const BRIEF: [&str; 3] = ["tier::", "attribution::", "aborts::a_killed_server"];
 
 /// Lines of a failed program or a dead kernel that are shown; all of them are kept in files.
 const SHOWN_LINES: usize = 120;
@@ -31,6 +57,9 @@ pub(crate) struct Request {
     /// For `vm`: arguments of the test programs, most often part of a test's name.
     #[arg(last = true)]
     tests: Vec<String>,
+    /// For `vm`: every test in every guest, which takes the better part of an hour.
+    #[arg(long)]
+    full: bool,
     /// For `vm`: use the processor's virtualisation instead of emulation, where there is any.
     #[arg(long)]
     kvm: bool,
@@ -43,11 +72,11 @@ pub(crate) fn run(args: &Request) -> Result<()> {
         return Ok(());
     };
     let manner = Manner {
-        timeout: TIMEOUT,
+        timeout: if args.full { TIMEOUT_FULL } else { TIMEOUT },
         is_kvm_wanted: args.kvm,
     };
     let began = now();
-    let ran = machines.run(manner, |guest| job(guest, &args.tests), show)?;
+    let ran = machines.run(manner, |guest| job(guest, args), show)?;
     let table = table::tests(&ran);
     print!("{table}");
     fs::write(machines.directory.join("tests.txt"), &table)?;
@@ -64,16 +93,30 @@ pub(crate) fn run(args: &Request) -> Result<()> {
     Ok(())
 }
 
-fn job(_: &Guest, arguments: &[String]) -> Job {
+fn job(guest: &Guest, request: &Request) -> Job {
     let mut job = Job::default();
     for test in image::tests() {
         let program = format!("{OURS}/{test}");
         // What is captured is lost when a guest ends before its test program.
         let mut words = vec![&*program, "--nocapture", "--test-threads", TEST_THREADS];
-        words.extend(arguments.iter().map(String::as_str));
+        if !request.tests.is_empty() {
+            words.extend(request.tests.iter().map(String::as_str));
+        } else if !request.full {
+            words.extend(chosen(guest, test));
+        }
         job.run(test, &words);
     }
     job
+}
+
+/// Names of the tests of a program that a guest runs; none for all of them.
+fn chosen(guest: &Guest, program: &str) -> Vec<&'static str> {
+    match (program, guest.is_thorough) {
+        ("host", false) => ALWAYS.into(),
+        ("host", true) => ALWAYS.into_iter().chain(THOROUGH).collect(),
+        ("vm", false) => BRIEF.into(),
+        _ => Vec::new(),
+    }
 }
 
 /// A guest passed when everything ran to its end and nothing failed or was left out.
@@ -140,4 +183,26 @@ fn tail(lines: &[&str]) -> Vec<String> {
     let from = lines.len().saturating_sub(SHOWN_LINES);
     let shown = lines.get(from..).unwrap_or_default();
     shown.iter().map(|line| format!("    | {line}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name that matches no test would silently choose none.
+    #[test]
+    fn every_chosen_test_exists() {
+        let root = crate::steps::workspace_root().unwrap();
+        for (name, program) in ALWAYS
+            .iter()
+            .chain(&THOROUGH)
+            .map(|name| (name, "host"))
+            .chain(BRIEF.iter().map(|name| (name, "vm")))
+        {
+            let (file, function) = name.split_once("::").unwrap();
+            let path = root.join(format!("tests/{program}/{file}.rs"));
+            let text = fs::read_to_string(&path).unwrap();
+            assert!(text.contains(&format!("fn {function}")), "{name}");
+        }
+    }
 }
