@@ -183,13 +183,16 @@ fn read_line(path: &str) -> String {
         .to_owned()
 }
 
-/// Bytes of a task's kernel stack, a power of two that no type tells: what all of them take, by the
-/// number of threads. A few more stacks than threads are kept ready.
+/// Bytes of a task's kernel stack, a power of two that no type tells: the one nearest to what all of
+/// them take, by the number of threads. The two numbers are not read at the same instant, and some
+/// stacks are kept ready for threads to come.
 fn stack_bytes(meminfo: &str, loadavg: &str) -> Option<u32> {
     let line = (meminfo.lines()).find_map(|line| line.strip_prefix("KernelStack:"))?;
     let kilobytes: u32 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     let threads: u32 = loadavg.split(' ').nth(3)?.split_once('/')?.1.parse().ok()?;
-    let each = kilobytes.checked_div(threads)?.checked_ilog2()?;
+    let each = (kilobytes.checked_mul(4)? / 3)
+        .checked_div(threads)?
+        .checked_ilog2()?;
     Some(1024 << each)
 }
 
@@ -246,6 +249,8 @@ mod tests {
             stack_bytes(meminfo, "0.40 0.35 0.31 1/126 6071"),
             Some(16 << 10)
         );
+        let more_threads = "0.40 0.35 0.31 1/150 6071";
+        assert_eq!(stack_bytes(meminfo, more_threads), Some(16 << 10));
         assert_eq!(stack_bytes(meminfo, "0.40 0.35 0.31 1/0 6071"), None);
         assert_eq!(stack_bytes("", "0.40 0.35 0.31 1/126 6071"), None);
     }

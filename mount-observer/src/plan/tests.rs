@@ -1,4 +1,5 @@
 mod functions;
+mod kernels;
 
 use mount_observer_common::{ABSENT, OFFSETS};
 

@@ -156,7 +156,9 @@ impl<'a> Prepared<'a> {
         let sections = object.functions.keys().map(|key| key.0).collect();
         object.relocate_maps(in_use, &sections)?;
         object.relocate_calls(&sections)?;
-        object.sanitize_functions(aya::features());
+        // Not sanitized: where aya finds no bpf_probe_read_kernel it takes all such helpers for
+        // missing, and puts the old bpf_probe_read in their place. Under lockdown=confidentiality that
+        // one is refused, and bpf_probe_read_user is not.
         Ok(Self {
             object,
             found,

@@ -175,7 +175,9 @@ impl Follower {
     }
 
     fn let_go(&mut self, now: Mono, why: &'static str) -> Change {
-        tracing::info!(reason = why, "the programs on FUSE are detached");
+        if !self.links.is_empty() {
+            tracing::info!(reason = why, "the programs on FUSE are detached");
+        }
         self.idle_since = None;
         self.settling = Some((now, u32::MAX));
         let links = std::mem::take(&mut self.links);
