@@ -77,6 +77,10 @@ impl Way {
         Self { variants, ..self }
     }
 
+    const fn needing(self, helpers: &'static [&'static str]) -> Self {
+        Self { helpers, ..self }
+    }
+
     const fn on(self, prototype: Prototype) -> Self {
         Self {
             prototype: Some(prototype),

@@ -167,8 +167,10 @@ pub(super) fn server_exit() -> Vec<Way> {
     vec![way(TpBtf, "server_exit", "sched_process_exit", EXIT)]
 }
 
+/// A file leads to its connection by an untyped pointer. Unread, it would say that nobody holds one.
 pub(super) fn holders() -> Vec<Way> {
-    vec![way(Iterator, "holders", "task_file", HOLDERS).with(REQUEST_OWNER)]
+    let way = way(Iterator, "holders", "task_file", HOLDERS).with(REQUEST_OWNER);
+    vec![way.needing(&["probe_read_kernel"])]
 }
 
 pub(super) fn connection_check() -> Vec<Way> {
