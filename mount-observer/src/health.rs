@@ -41,6 +41,10 @@ const DROPS: [Counter; 8] = [
     Counter::SlotCollisions,
 ];
 
+/// Counter of the shell's: runs left out of the programs that see every call of the machine. Each
+/// hides one call at most, and hardly ever one that concerns an observed filesystem.
+pub const CALLS_MISSED: &str = "calls_missed";
+
 /// What the pure part itself refuses, besides what its collections count.
 const REFUSALS: [&str; 3] = ["paths_refused", "records_undecodable", "rows_undecodable"];
 
@@ -231,6 +235,7 @@ impl Health {
         let always = DROPS.iter().map(|counter| counter.name());
         let mut all: BTreeMap<_, _> = always.map(|name| (name, self.counter(name))).collect();
         all.extend(REFUSALS.map(|name| (name, 0)));
+        all.insert(CALLS_MISSED, 0);
         let kernel = self.kernel.counters.iter().copied();
         all.extend(kernel.filter(|(name, _)| is_drop(name)));
         all.extend(self.refused.iter().map(|(name, count)| (*name, *count)));
@@ -283,12 +288,28 @@ fn is_hiding(name: &str) -> bool {
 }
 
 fn is_drop(name: &str) -> bool {
-    DROPS.iter().any(|counter| counter.name() == name) || name.starts_with(SHELL_LOSS)
+    DROPS.iter().any(|counter| counter.name() == name)
+        || name == CALLS_MISSED
+        || name.starts_with(SHELL_LOSS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_that_was_missed_is_told_and_hides_nothing() {
+        let mut health = Health::default();
+        let lost = |name| KernelHealth {
+            counters: vec![(name, 3)],
+            ..KernelHealth::default()
+        };
+        health.update(Mono(1), lost(CALLS_MISSED));
+        assert_eq!(health.sight(Mono(2), true).losses, [""; 0]);
+        assert!(health.dropped().contains(&(CALLS_MISSED, 3)));
+        health.update(Mono(3), lost("lost_probe_runs"));
+        assert_eq!(health.sight(Mono(4), true).losses, ["lost_probe_runs 3"]);
+    }
 
     #[test]
     fn what_is_out_of_sight_is_told_until_it_is_seen() {

@@ -1,5 +1,7 @@
 //! The maps: what the programs counted and track, read in batches, and the sets they match against.
 
+mod missed;
+
 use std::{
     collections::BTreeSet,
     fmt, io,
@@ -15,8 +17,10 @@ use mount_observer_common::{
 };
 use zerocopy::FromBytes;
 
+use missed::{Missed, missed_runs};
+
 use super::{
-    bpf::{self, BatchReader},
+    bpf::BatchReader,
     mount_points::{self, MountPoints},
 };
 use crate::{
@@ -94,7 +98,7 @@ pub struct Maps {
     /// Those of them that look at FUSE where it is a module.
     attached_to_module: Vec<OwnedFd>,
     /// Runs that programs missed which are gone.
-    missed_before: u64,
+    missed_before: Missed,
     wait_ranges: Array<MapData, TextRange>,
     /// Entries seen at the last read, for the fill level.
     filled: Fill,
@@ -144,7 +148,7 @@ impl Maps {
             mount_points: MountPoints::take(ebpf)?,
             attached,
             attached_to_module: Vec::new(),
-            missed_before: 0,
+            missed_before: Missed::default(),
             wait_ranges: typed("WAIT_RANGES", Array::try_from(take(ebpf, "WAIT_RANGES")?))?,
             filled: Fill::default(),
         })
@@ -240,19 +244,17 @@ impl Maps {
                 .map_err(|error| MapsError::Aya("COUNTERS", error))?;
             counters.push((counter.name(), values.iter().sum()));
         }
-        counters.push((PROBE_RUNS_LOST, self.missed_runs()?));
-        Ok(counters)
-    }
-
-    fn missed_runs(&self) -> Result<u64, MapsError> {
         let programs = self.attached.iter().chain(&self.attached_to_module);
-        Ok(self.missed_before + missed_runs(programs).map_err(MapsError::Misses)?)
+        let missed = missed_runs(programs).map_err(MapsError::Misses)?;
+        counters.extend(self.missed_before.plus(missed).counters());
+        Ok(counters)
     }
 
     /// Replaces the programs that look at FUSE where it is a module. What they missed still counts.
     pub(super) fn replace_module_programs(&mut self, programs: Vec<OwnedFd>) {
         let gone = std::mem::replace(&mut self.attached_to_module, programs);
-        self.missed_before += missed_runs(gone.iter()).unwrap_or(0);
+        let missed = missed_runs(gone.iter()).unwrap_or_default();
+        self.missed_before = self.missed_before.plus(missed);
     }
 
     /// Name, entries and limit of each map that can fill up; entries as of the last read.
@@ -307,11 +309,6 @@ impl Maps {
     }
 }
 
-fn missed_runs<'a>(programs: impl Iterator<Item = &'a OwnedFd>) -> io::Result<u64> {
-    let misses = programs.map(|program| Ok(bpf::info_of(program.as_fd())?.missed_runs));
-    misses.sum()
-}
-
 /// One bit per device number modulo 4096: the programs look no further where it is not set.
 fn filter_words(devs: &[Dev]) -> Vec<u64> {
     let mut words = vec![0; usize::try_from(SCOPE_FILTER_WORDS).unwrap_or(0)];
@@ -323,9 +320,6 @@ fn filter_words(devs: &[Dev]) -> Vec<u64> {
     }
     words
 }
-
-/// Name of the counter of runs that a program missed.
-const PROBE_RUNS_LOST: &str = "lost_probe_runs";
 
 /// Entries of `SERVERS` and of `SCOPE`.
 const WATCHED_MAX: u32 = 16_384;

@@ -272,6 +272,8 @@ pub fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
 /// What the kernel says about a loaded program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProgramInfo {
+    /// Its name, cut to 15 bytes.
+    pub name: [u8; 16],
     /// How often it did not run when it should have: it was running on that CPU already
     /// (`bpf_prog_inc_misses_counter`, `kernel/bpf/syscall.c`; 5.12).
     pub missed_runs: u64,
@@ -281,7 +283,9 @@ pub struct ProgramInfo {
 
 /// Words of 8 bytes of `struct bpf_prog_info` up to `verified_insns`.
 const INFO_WORDS: usize = 28;
-/// Where `recursion_misses` lies in it, in words.
+/// Where `name` lies in it, in words: two of them.
+const NAME: usize = 8;
+/// Where `recursion_misses` does.
 const RECURSION_MISSES: usize = 26;
 /// Where `verified_insns` does, as the low half of a word.
 const VERIFIED: usize = 27;
@@ -294,7 +298,9 @@ pub fn info_of(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
     read_info(program, &mut info)?;
     let word = |at: usize| info.get(at).copied().unwrap_or(0);
     let verified = u32::try_from(word(VERIFIED) & u64::from(u32::MAX)).unwrap_or(0);
+    let name = u128::from(word(NAME)) | u128::from(word(NAME + 1)) << 64;
     Ok(ProgramInfo {
+        name: name.to_le_bytes(),
         missed_runs: word(RECURSION_MISSES),
         verified_instructions: (verified != 0).then_some(verified),
     })

@@ -83,6 +83,11 @@ pub(super) const REASONS: &[Count] = &[
         "hides: changes of what the programs look for that failed",
     ),
     (
+        "calls_missed",
+        "calls that a program which sees every one of the machine left out, because it was preempted \
+         on that processor; on 7.0 and later this grows all the time",
+    ),
+    (
         "records_suppressed",
         "records held back by their rate limit; counted all the same",
     ),
