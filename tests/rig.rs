@@ -8,7 +8,7 @@ use mount_observer_tests::{
     Need, Process, Sandbox, host_test,
     mounts::device_of,
     process::{threads, waits_in},
-    wait::{now, within},
+    wait::{now, patience, within},
 };
 use nix::{libc, sys::signal::Signal};
 
@@ -117,7 +117,7 @@ fn a_delayed_operation_takes_at_least_its_delay_and_does_not_delay_its_neighbour
         let took = started.elapsed();
         assert!(took >= Duration::from_millis(700), "{took:?}");
         assert!(
-            took < Duration::from_millis(2100),
+            took < patience(Duration::from_millis(2100)),
             "one after the other: {took:?}"
         );
     });
@@ -212,7 +212,14 @@ fn sshfs_unmounts_itself_when_its_sftp_server_is_killed() {
         let victim = call(sandbox, "list", &fs.path);
         wait_until_blocked(&victim);
         fs.signal_backend(Signal::SIGKILL);
-        assert_eq!(victim.output_within(SOON), format!("{} 1\n", libc::EIO));
+        // It may end before it answers.
+        let outcome = victim.output_within(SOON);
+        assert!(
+            [libc::EIO, libc::ECONNABORTED]
+                .map(|errno| format!("{errno} 1\n"))
+                .contains(&outcome),
+            "{outcome}"
+        );
         within(SOON, "the mount is gone", || {
             device_of(&fs.path).is_none().then_some(())
         });

@@ -17,11 +17,11 @@ use super::{
 /// Tests that run at the same time in a guest: they mostly wait.
 const TEST_THREADS: &str = "3";
 
-/// A guest that is not done by then hangs.
-const TIMEOUT: Duration = Duration::from_mins(5);
+/// A guest that is not done by then hangs: many times what it takes on an idle machine.
+const TIMEOUT: Duration = Duration::from_mins(12);
 
 /// The same with `--full`.
-const TIMEOUT_FULL: Duration = Duration::from_mins(20);
+const TIMEOUT_FULL: Duration = Duration::from_hours(1);
 
 /// Tests of `host` for every guest: one death, one hang, one kind of error. An observer takes an
 /// emulated processor seconds to start, and every test starts one: the whole program would take
@@ -40,7 +40,7 @@ const THOROUGH: [&str; 7] = [
     "hung::a_hang_that_began_before_the_observer_is_seen_with_its_true_age",
     "hung::one_lost_lookup_reply_is_stuck_and_never_hung",
     "identity::a_mount_in_another_namespace_is_seen_and_named_by_its_path_there",
-    "quiet::a_caller_killed_while_its_request_is_queued_leaves_nothing_behind",
+    "quiet::an_observed_mount_can_be_unmounted_at_once",
 ];
 
 /// Of `vm`, the tests for guests that stand for nothing of their own; the others run all of it.
