@@ -60,6 +60,15 @@ impl Connection {
         }
     }
 
+    /// The kernel began to abort it, and nothing can read it: that has to settle it, because an abort of
+    /// a live connection never fails.
+    pub fn observe_unread_abort(&mut self, now: Mono, abort: Abort) {
+        self.observe_abort(abort);
+        if self.death.is_none() {
+            self.die(now, Cause::Disconnected);
+        }
+    }
+
     /// How it was aborted, where that was seen.
     pub fn abort(&self) -> Option<&Abort> {
         self.abort.as_ref()

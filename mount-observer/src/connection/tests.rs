@@ -107,6 +107,16 @@ fn an_abort_that_unmounts_nothing_is_a_death_at_once_and_since_then() {
 }
 
 #[test]
+fn an_abort_where_nothing_can_be_read_is_a_death_unless_it_unmounts() {
+    let mut connection = served();
+    connection.observe_unread_abort(at(12), aborted(10, AbortCause::ServerExit));
+    assert_eq!(connection.death(at(60_000), false).unwrap().since, at(10));
+    let mut connection = served();
+    connection.observe_unread_abort(at(12), aborted(10, AbortCause::Unmount));
+    assert_eq!(connection.death(at(60_000), false), None);
+}
+
+#[test]
 fn an_abort_that_is_recorded_late_still_tells_how() {
     let mut connection = served();
     check(&mut connection, 12, false);

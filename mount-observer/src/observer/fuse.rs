@@ -237,7 +237,13 @@ impl Observer {
             return;
         };
         let was_dying = superblock.connection.is_dying();
-        superblock.connection.observe_abort(abort);
+        let readers = ["connection_check", "holders"];
+        if readers.iter().any(|probe| self.health.is_attached(probe)) {
+            superblock.connection.observe_abort(abort);
+        } else {
+            let connection = &mut superblock.connection;
+            connection.observe_unread_abort(self.now.mono, abort);
+        }
         let dev = superblock.id.dev;
         if superblock.connection.is_unmounting() && !was_dying {
             self.ask(Effect::ReadMountinfo(self.mounts.namespaces_of(dev)));
