@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use mount_observer_tests::{
     FaultFsMount, FuseMount, Observer, Process, Sandbox, host_test,
     observer::Superblock,
-    scene::{FAST, SOON, call, keep_busy, wait_until_blocked, wait_until_ok},
+    scene::{FAST, SOON, call, keep_busy, wait_until_blocked},
 };
 use nix::{
     errno::Errno,
@@ -13,7 +13,7 @@ use nix::{
     sys::signal::Signal,
 };
 
-use crate::{has_probes, skip};
+use crate::{has_probes, skip, wait_until_watched};
 
 /// The timeout that a new connection gets, in seconds; 0 for none (`fs/fuse/sysctl.c`, 6.15).
 const TIMEOUT_FILE: &str = "/proc/sys/fs/fuse/default_request_timeout";
@@ -26,8 +26,8 @@ fn with_mount(test: impl FnOnce(&Sandbox, &Observer, FaultFsMount) + Send + 'sta
     host_test(&[], |sandbox| {
         let mount = sandbox.faultfs("mount");
         let observer = Observer::start(sandbox, FAST);
-        wait_until_ok(&observer, &mount.dev);
-        if has_probes(&observer, &["connection_abort"]) {
+        wait_until_watched(&observer, &mount.dev);
+        if has_probes(&observer, &["connection_abort", "holders"]) {
             test(sandbox, &observer, mount);
         }
     });
@@ -94,8 +94,8 @@ fn a_request_that_outlived_the_kernel_s_timeout_is_told_as_such() {
         // Nobody else's mounts: a connection is told its timeout once.
         fs::write(TIMEOUT_FILE, "0").expect("no timeout again");
         let observer = Observer::start(sandbox, FAST);
-        wait_until_ok(&observer, &mount.dev);
-        if !has_probes(&observer, &["connection_abort"]) {
+        wait_until_watched(&observer, &mount.dev);
+        if !has_probes(&observer, &["connection_abort", "holders"]) {
             return;
         }
         mount.tell("GETATTR hold");

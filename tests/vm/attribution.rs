@@ -12,19 +12,15 @@ use std::{
 
 use mount_observer_tests::{
     FaultFsMount, FuseMount, Need, Observer, Process, Sandbox, host_test,
-    mounts::device_in_namespace_of,
-    needs::program,
-    observer::Superblock,
-    sandbox::beside_us,
-    scene::{SOON, wait_until_ok},
-    wait::within,
+    mounts::device_in_namespace_of, needs::program, observer::Superblock, sandbox::beside_us,
+    scene::SOON, wait::within,
 };
 use nix::{
     libc::ENOTCONN,
     mount::{MsFlags, mount},
 };
 
-use crate::has_probes;
+use crate::{has_probes, wait_until_dead, wait_until_watched};
 
 /// Calls in each way.
 const CALLS: u64 = 7;
@@ -48,8 +44,8 @@ impl Stage {
         symlink(&dead.path, source.join("link")).expect("a link");
         fs::create_dir(source.join("bound")).expect("a directory");
         let observer = Observer::start(sandbox, "");
-        wait_until_ok(&observer, &dead.dev);
-        wait_until_ok(&observer, &decoy.dev);
+        wait_until_watched(&observer, &dead.dev);
+        wait_until_watched(&observer, &decoy.dev);
         has_probes(&observer, &EXACT).then_some(Self {
             dead,
             decoy,
@@ -59,7 +55,7 @@ impl Stage {
 
     fn kill(&mut self) {
         self.dead.crash();
-        self.observer.wait_for_state(&self.dead.dev, "dead", SOON);
+        wait_until_dead(&self.observer, &self.dead.dev);
     }
 
     /// Lets callers fail and expects each call to count on `dev`, exactly once, and nowhere else.
@@ -247,7 +243,7 @@ impl Namespace {
 
     fn kill(&self, observer: &Observer) {
         self.server.signal(nix::sys::signal::Signal::SIGKILL);
-        observer.wait_for_state(&self.dev, "dead", SOON);
+        wait_until_dead(observer, &self.dev);
     }
 
     fn victim(&self, sandbox: &Sandbox, path: &Path, repeat: &OsStr) -> Process {

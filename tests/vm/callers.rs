@@ -1,13 +1,11 @@
 //! Calls that no 64-bit system call of the caller shows.
 
 use mount_observer_tests::{
-    FaultFsMount, Observer, Sandbox, host_test,
-    sandbox::beside_us,
-    scene::{SOON, wait_until_ok},
+    FaultFsMount, Observer, Sandbox, host_test, sandbox::beside_us, scene::SOON,
 };
 use nix::libc::ENOTCONN;
 
-use crate::{has_probes, skip};
+use crate::{has_probes, skip, wait_until_dead, wait_until_watched};
 
 const CALLS: u64 = 7;
 
@@ -27,13 +25,13 @@ fn expect_counted(sandbox: &Sandbox, program: &str) {
         return skip(&lack);
     }
     let observer = Observer::start(sandbox, "");
-    wait_until_ok(&observer, &mount.dev);
+    wait_until_watched(&observer, &mount.dev);
     let needed = ["stat_enter", "stat_exit", "walk_end", "attr_enter"];
     if !has_probes(&observer, &needed) {
         return;
     }
     mount.crash();
-    observer.wait_for_state(&mount.dev, "dead", SOON);
+    wait_until_dead(&observer, &mount.dev);
     let report = run(sandbox, program, &mount);
     assert_eq!(report, Ok(format!("{ENOTCONN} {CALLS}\n")));
     let seen = observer.wait_for(&mount.dev, SOON, "every failure", |seen| {

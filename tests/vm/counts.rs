@@ -13,11 +13,11 @@ use mount_observer_tests::{
     needs::program,
     observer::Superblock,
     sandbox::beside_us,
-    scene::{SOON, outcome, wait_until_ok},
+    scene::{SOON, outcome},
 };
 use nix::libc;
 
-use crate::has_probes;
+use crate::{has_probes, wait_until_dead, wait_until_watched};
 
 /// Requests by opcode.
 type Counts = BTreeMap<String, u64>;
@@ -30,7 +30,7 @@ fn requests_of_each_opcode_are_counted_as_the_server_counts_them() {
     host_test(&[], |sandbox| {
         let mut mount = sandbox.faultfs("mount");
         let observer = Observer::start(sandbox, "");
-        wait_until_ok(&observer, &mount.dev);
+        wait_until_watched(&observer, &mount.dev);
         if !has_probes(&observer, &["fuse_send", "fuse_end"]) {
             return;
         }
@@ -108,9 +108,9 @@ fn failed_stats_are_counted_as_the_caller_and_strace_count_them() {
     host_test(&[Need::Strace], |sandbox| {
         let mut mount = sandbox.faultfs("mount");
         let observer = Observer::start(sandbox, "");
-        wait_until_ok(&observer, &mount.dev);
+        wait_until_watched(&observer, &mount.dev);
         mount.crash();
-        observer.wait_for_state(&mount.dev, "dead", SOON);
+        wait_until_dead(&observer, &mount.dev);
         let before = failed(&observer.superblock(&mount.dev).expect("there"));
         let trace = sandbox.path("trace");
         for call in ["stat", "newfstatat"] {

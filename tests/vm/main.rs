@@ -20,7 +20,7 @@ mod tier;
 
 use std::thread;
 
-use mount_observer_tests::{Observer, needs::say};
+use mount_observer_tests::{Observer, needs::say, scene::SOON};
 
 /// Whether each of these probes is attached; says which is not.
 fn has_probes(observer: &Observer, probes: &[&str]) -> bool {
@@ -33,6 +33,27 @@ fn has_probes(observer: &Observer, probes: &[&str]) -> bool {
         skip(&format!("not attached here: {}", missing.join(", ")));
         false
     }
+}
+
+/// Waits until a mount is watched: it is healthy, or nobody can say who serves it, as where kernel
+/// memory may not be read.
+#[track_caller]
+fn wait_until_watched(observer: &Observer, dev: &str) {
+    observer.wait_for(dev, SOON, "watched", |seen| {
+        seen.state() == "ok" || (seen.state() == "unknown" && !tells_servers(observer))
+    });
+}
+
+/// Waits until it is told that a mount's server is gone, where servers are told.
+#[track_caller]
+fn wait_until_dead(observer: &Observer, dev: &str) {
+    if tells_servers(observer) {
+        observer.wait_for_state(dev, "dead", SOON);
+    }
+}
+
+fn tells_servers(observer: &Observer) -> bool {
+    observer.probe_kind("holders").is_some()
 }
 
 /// The guest's name (`6.12-smp`); none on a machine that is no guest of ours.

@@ -6,11 +6,11 @@ use mount_observer_tests::{
     Observer, Process, host_test,
     nfs::NfsMount,
     observer::Superblock,
-    scene::{Began, CLEAR_AFTER, FAST, HUNG_AFTER, SOON, call, wait_until_ok},
+    scene::{Began, CLEAR_AFTER, FAST, HUNG_AFTER, SOON, call},
 };
 use nix::{mount::umount, sys::signal::Signal};
 
-use crate::{guest, has_probes, skip};
+use crate::{guest, has_probes, skip, wait_until_watched};
 
 /// A wait for an answer (`net/sunrpc/sched.c`).
 const WAIT: &str = "rpc_wait_bit_killable";
@@ -29,7 +29,7 @@ fn a_stat_that_hangs_on_nfs_is_reported_and_recovers() {
             Err(lack) => return skip(&lack),
         };
         let observer = Observer::start(sandbox, FAST);
-        wait_until_ok(&observer, &nfs.dev);
+        wait_until_watched(&observer, &nfs.dev);
         let stat =
             |file| Began::waiting_in(WAIT, || call(sandbox, "stat", &nfs.path.join(file), &[]));
 

@@ -4,14 +4,14 @@
 use mount_observer_tests::{
     Observer, Sandbox, host_test,
     mounts::device_of,
-    scene::{SOON, outcome, wait_until_ok},
+    scene::{SOON, outcome},
 };
 use nix::{
     libc,
     mount::{MsFlags, mount},
 };
 
-use crate::{has_probes, skip};
+use crate::{has_probes, skip, wait_until_dead, wait_until_watched};
 
 const CALLS: u64 = 7;
 
@@ -28,13 +28,13 @@ fn an_overlay_over_a_dead_mount_names_both() {
             sandbox,
             "[scope]\ninclude_fstypes = [\"fuse*\", \"overlay\"]\n",
         );
-        wait_until_ok(&observer, &lower.dev);
+        wait_until_watched(&observer, &lower.dev);
         let dev = device_of(&overlay).expect("mounted");
         if !has_probes(&observer, &["walk_end", "fuse_call", "path_exit"]) {
             return;
         }
         lower.crash();
-        observer.wait_for_state(&lower.dev, "dead", SOON);
+        wait_until_dead(&observer, &lower.dev);
         let repeat = format!("--repeat={CALLS}");
         let report = outcome(sandbox, "stat", &overlay.join("file"), &[&repeat]);
         assert_eq!(report, format!("{} {CALLS}", libc::ESTALE));
