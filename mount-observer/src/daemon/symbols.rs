@@ -46,6 +46,10 @@ pub const ABORT_CAUSES: &[(&str, AbortCause)] = &[
     // aborts later, on the way back to the caller, or within one of the last three.
     ("path_umount", AbortCause::ForcedUnmount),
     ("fuse_check_timeout", AbortCause::Timeout),
+    // It ends in a jump on 7.2, which leaves only its worker on the stack; a worker that closes a
+    // descriptor for others is told from it by what lies between.
+    ("delayed_fput", AbortCause::ServerExit),
+    ("process_one_work", AbortCause::Timeout),
     ("fuse_conn_destroy", AbortCause::Unmount),
     ("fuse_sb_destroy", AbortCause::Unmount),
     ("fuse_kill_sb_anon", AbortCause::Unmount),
