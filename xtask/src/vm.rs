@@ -64,6 +64,7 @@ const NAME: &str = "MOUNT_OBSERVER_KERNEL";
 /// Guests ready to be started.
 #[derive(Debug)]
 struct Machines {
+    /// A directory per guest in it.
     directory: PathBuf,
     base: Vec<u8>,
     guests: Vec<(Guest, Kernel)>,
@@ -85,8 +86,9 @@ struct Manner {
 }
 
 impl Machines {
-    /// Gets the kernels and builds the image. `None` where the mirror cannot be reached, outside CI.
-    fn prepare(guests: Vec<Guest>) -> Result<Option<Self>> {
+    /// Gets the kernels and builds the image. What guests write is kept under the purpose's name.
+    /// `None` where the mirror cannot be reached, outside CI.
+    fn prepare(purpose: &'static str, guests: Vec<Guest>) -> Result<Option<Self>> {
         let directory = steps::workspace_root()?.join("target/vm");
         let archive = match Archive::open(&directory) {
             Ok(archive) => archive,
@@ -105,7 +107,7 @@ impl Machines {
             }
         }
         Ok(Some(Self {
-            directory,
+            directory: directory.join(purpose),
             base: image::base(&image::build()?)?,
             guests: ready,
         }))
@@ -144,7 +146,7 @@ impl Machines {
     }
 
     fn run_one(&self, manner: Manner, guest: &Guest, kernel: &Kernel, job: &Job) -> Result<Ran> {
-        let directory = self.directory.join("guests").join(guest.name);
+        let directory = self.directory.join(guest.name);
         fs::create_dir_all(&directory).context("the guest's directory")?;
         let mut whole = Job::default();
         for (name, value) in ENVIRONMENT {

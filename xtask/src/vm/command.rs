@@ -22,7 +22,7 @@ pub(crate) struct Command {
 /// Runs it and prints what it wrote, with the time since boot.
 pub(crate) fn run(command: &Command) -> Result<()> {
     let guests = matrix::select(std::slice::from_ref(&command.guest))?;
-    let Some(machines) = Machines::prepare(guests)? else {
+    let Some(machines) = Machines::prepare("command", guests)? else {
         return Ok(());
     };
     let manner = Manner {

@@ -28,7 +28,7 @@ pub(crate) struct Describe {
 
 /// Asks and writes.
 pub(crate) fn run(args: &Describe) -> Result<()> {
-    let Some(machines) = Machines::prepare(matrix::select(&args.kernels)?)? else {
+    let Some(machines) = Machines::prepare("describe", matrix::select(&args.kernels)?)? else {
         return Ok(());
     };
     let manner = Manner {

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Facts) -> Result<()> {
     let mut guests = matrix::select(&args.kernels)?;
     // More processors change no fact.
     guests.retain(|guest| guest.cpus == 1 || !args.kernels.is_empty());
-    let Some(machines) = Machines::prepare(guests)? else {
+    let Some(machines) = Machines::prepare("facts", guests)? else {
         return Ok(());
     };
     let manner = Manner {

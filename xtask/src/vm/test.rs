@@ -68,7 +68,7 @@ pub(crate) struct Request {
 /// Runs the tests in the guests asked for.
 pub(crate) fn run(args: &Request) -> Result<()> {
     let guests = matrix::select(&args.kernels)?;
-    let Some(machines) = Machines::prepare(guests)? else {
+    let Some(machines) = Machines::prepare("test", guests)? else {
         return Ok(());
     };
     let manner = Manner {
