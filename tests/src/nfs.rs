@@ -75,6 +75,8 @@ fn serve(sandbox: &Sandbox) -> Result<(), String> {
     let control = sandbox.directory("nfsd");
     mount_fs("nfsd", &control, "nfsd", None)?;
     let export = export.display();
+    // Debian's 5.10 still has it; a kernel without refuses the word.
+    fs::write(control.join("versions"), "-2\n").ok();
     for (file, text) in [
         // Versions 2 and 3 want a port mapper.
         ("versions", "-3 +4 +4.1 +4.2".to_owned()),
