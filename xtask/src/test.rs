@@ -46,7 +46,7 @@ enum Scope {
     Host,
     /// Real mounts on the kernels of Debian 11 to 13 and newer, each in an emulator.
     Vm,
-    /// The unit tests and the host's.
+    /// All of it.
     All,
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if includes(Scope::Host) {
         host(&mut steps, install);
     }
-    if args.scope == Scope::Vm {
+    if includes(Scope::Vm) {
         guests(&mut steps, install, &args.guests);
     }
     steps.finish()
