@@ -32,8 +32,9 @@ pub enum Counter {
     SlotCollisions,
     /// Exits of known FUSE servers.
     ServerExits,
-    /// FUSE requests sent by the observer itself, and its own path syscalls in scope that `path_exit`
-    /// looks at, which in `errors` mode are those that failed: must stay 0.
+    /// FUSE requests sent by the observer itself or refused to it, its own stats in scope, and its own
+    /// other path syscalls there that `path_exit` looks at (in `errors` mode those that failed): must
+    /// stay 0.
     SelfTouches,
     /// FUSE requests refused before they were sent: the connection is gone.
     RequestsRefused,

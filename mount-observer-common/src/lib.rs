@@ -30,8 +30,8 @@ pub use record::{PATH_MAX_BYTES, PathRecord, Record, RecordKind};
 pub use rows::{HolderRow, QUEUED_MAX, QueuedRow, RowKind, STACK_DEPTH, TaskRow};
 pub use settings::{ScanMode, Settings, TextRange, WAIT_RANGES_MAX};
 pub use syscalls::{
-    MATCHED_PATH_BYTES, MountPath, MountTarget, PathArguments, SCOPE_FILTER_WORDS, SYSCALL_OPS_MAX,
-    SyscallOp,
+    AT_FDCWD, MATCHED_PATH_BYTES, MountPath, MountTarget, NO_ARGUMENT, PathArguments,
+    SCOPE_FILTER_WORDS, SYSCALL_OPS_MAX, SyscallOp,
 };
 pub use totals::{Op, TotalsKey, TotalsSlot, TotalsValue};
 

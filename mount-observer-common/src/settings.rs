@@ -33,7 +33,7 @@ wire!(Settings, 24);
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScanMode {
-    /// Known servers, and tasks that sleep inside a path walk: a few loads per task.
+    /// Known servers, and tasks that sleep inside a path walk or an open call: a few loads per task.
     Light = 0,
     /// Also unwinds every sleeping task's stack: about 1.3 us each.
     Full = 1,

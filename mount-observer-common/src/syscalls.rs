@@ -57,6 +57,12 @@ pub enum SyscallOp {
     Fstat,
 }
 
+/// In [`PathArguments`]: the system call has no such argument.
+pub const NO_ARGUMENT: u8 = 255;
+
+/// `AT_FDCWD`, `include/uapi/linux/fcntl.h`: the working directory instead of a descriptor.
+pub const AT_FDCWD: i32 = -100;
+
 /// Value of the map `SYSCALL_OPS`, indexed by system call number; all zero for the others.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,11 +78,12 @@ pub enum SyscallOp {
 pub struct PathArguments {
     /// [`crate::Op::to_wire`] of the syscall; 0 when the syscall takes no path.
     pub op: u16,
-    /// Index of the path argument, 0 to 5; 255 for none.
+    /// Index of the path argument, 0 to 5; [`NO_ARGUMENT`] for none.
     pub path: u8,
-    /// Index of the directory descriptor argument; 255 when the path is relative to the cwd.
+    /// Index of the directory descriptor argument; [`NO_ARGUMENT`]: the path is relative to the cwd.
     pub dfd: u8,
-    /// Index of the `struct stat` (or `struct statx`) argument that tells `st_dev`; 255 for none.
+    /// Index of the `struct stat` (or `struct statx`) argument that tells `st_dev`;
+    /// [`NO_ARGUMENT`] for none.
     pub stat: u8,
     /// 1 when `stat` is a `struct statx`.
     pub is_statx: u8,

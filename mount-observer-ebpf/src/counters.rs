@@ -10,7 +10,7 @@ use crate::maps::{COUNTERS, SETTINGS};
 pub fn count(counter: Counter) {
     if let Some(slot) = COUNTERS.get_ptr_mut(counter.slot()) {
         // SAFETY: the verifier knows the slot to be a live u64 of this CPU's copy. A program that
-        // preempts this one on the same CPU (7.0 and later) may lose one count, never more.
+        // preempts this one on the same CPU (7.0 and later) loses what it counts meanwhile.
         unsafe { *slot += 1 };
     }
 }

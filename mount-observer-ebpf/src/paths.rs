@@ -9,7 +9,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use mount_observer_common::{
-    Counter, PATH_MAX_BYTES, PathArguments, SYSCALL_OPS_MAX, TotalsKey, TotalsSlot,
+    AT_FDCWD, Counter, NO_ARGUMENT, PATH_MAX_BYTES, PathArguments, SYSCALL_OPS_MAX, TotalsKey,
+    TotalsSlot,
 };
 
 use crate::{
@@ -26,12 +27,6 @@ use crate::{
     totals,
 };
 use attribute::attribute;
-
-/// `AT_FDCWD`, `include/uapi/linux/fcntl.h`.
-const AT_FDCWD: i32 = -100;
-
-/// `PathArguments` has no such argument.
-const NONE: u8 = 255;
 
 /// Failures only: what does not fail, or fails for an everyday reason, costs two comparisons.
 #[btf_tracepoint(function = "sys_exit")]
@@ -71,7 +66,7 @@ fn path_exit_full(context: BtfTracePointContext) -> i32 {
     if is_compat::<Typed>(registers) {
         return 0;
     }
-    let timing = calls::finish(call.number, call.arguments.stat != NONE);
+    let timing = calls::finish(call.number, call.arguments.stat != NO_ARGUMENT);
     match errno_of(context.arg(1)) {
         None => succeeded(&call, timing),
         // An everyday failure is worth nothing unless somebody waited for it.
@@ -119,7 +114,7 @@ impl Call {
 
     #[inline(always)]
     fn dfd(&self) -> i32 {
-        if self.arguments.dfd == NONE {
+        if self.arguments.dfd == NO_ARGUMENT {
             AT_FDCWD
         } else {
             self.argument(self.arguments.dfd) as i32
@@ -141,7 +136,7 @@ fn arguments_of(number: u64) -> Option<&'static PathArguments> {
 #[inline(always)]
 fn succeeded(call: &Call, timing: Option<Timing>) {
     let Some(timing) = timing else { return };
-    if call.arguments.stat == NONE {
+    if call.arguments.stat == NO_ARGUMENT {
         return;
     }
     let dev = stat_dev(call);

@@ -13,8 +13,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use mount_observer_common::{
-    CALL_FSTAT, CALL_STATX, CallStage, Counter, Op, PATH_MAX_BYTES, PathRecord, SYSCALL_OPS_MAX,
-    SyscallOp, TotalsKey,
+    AT_FDCWD, CALL_FSTAT, CALL_STATX, CallStage, Counter, Op, PATH_MAX_BYTES, PathRecord,
+    SYSCALL_OPS_MAX, SyscallOp, TotalsKey,
 };
 
 use crate::{
@@ -36,9 +36,6 @@ use crate::{
 /// that the end of the outermost was missed.
 const NESTED_MAX: u16 = 8;
 
-/// `AT_FDCWD`, `include/uapi/linux/fcntl.h`.
-const AT_FDCWD: i32 = -100;
-
 /// `int vfs_statx(int dfd, struct filename *filename, int flags, struct kstat *stat, u32
 /// request_mask)`, `fs/stat.c`, v6.1 to v7.3; before 6.1 the name is the caller's pointer.
 #[fentry(function = "vfs_statx")]
@@ -47,7 +44,7 @@ fn stat_enter(_context: FEntryContext) -> i32 {
     0
 }
 
-/// As [`stat_enter`]; `sys_exit` closes the call.
+/// As [`stat_enter`]. `sys_exit` closes the call where it times calls; else the next call takes its slot.
 #[kprobe]
 fn stat_enter_kprobe(_context: ProbeContext) -> u32 {
     calls::begin(CALL_STATX);

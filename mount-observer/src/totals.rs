@@ -30,13 +30,18 @@ pub struct Totals {
 impl Totals {
     /// Takes a whole reading; returns what is new in it.
     ///
-    /// A count below the last one means that the entry was deleted and made again: all of it is new.
+    /// Nothing deletes an entry while its superblock is there, so a count below the last one is a lost
+    /// update: programs that interrupt each other on one CPU add without atomics. Nothing is new then;
+    /// counted again in full it would be a storm.
     pub fn update(&mut self, reading: impl Iterator<Item = (Outcome, Total)>) -> Vec<Delta> {
         let before = std::mem::take(&mut self.last);
         let mut deltas = Vec::new();
         for (outcome, total) in reading {
-            let known = before.get(&outcome).filter(|k| k.count <= total.count);
-            let fresh = known.map_or(total, |known| total.minus(known));
+            let fresh = match before.get(&outcome) {
+                Some(known) if known.count > total.count => Total::ZERO,
+                Some(known) => total.minus(known),
+                None => total,
+            };
             if fresh.count > 0 {
                 self.counted += fresh.count;
                 deltas.push(Delta {

@@ -41,7 +41,7 @@ fn fuse_end(context: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Where FUSE is a module: its BTF is out of aya's reach, its tracepoints are not.
+/// Where FUSE is a module without BTF: its tracepoints need none.
 #[raw_tracepoint(tracepoint = "fuse_request_send")]
 fn fuse_send_raw(context: RawTracePointContext) -> i32 {
     sent::<Probed>(context.arg(0));

@@ -5,9 +5,9 @@
 //! Symbolic links and `..` inside a path are not followed; the daemon labels the result.
 
 use aya_ebpf::{helpers::generated::bpf_probe_read_user_str, maps::lpm_trie::Key};
-use mount_observer_common::{Counter, MATCHED_PATH_BYTES, MountPath};
+use mount_observer_common::{AT_FDCWD, Counter, MATCHED_PATH_BYTES, MountPath};
 
-use super::{AT_FDCWD, Call};
+use super::Call;
 use crate::{
     counters::count,
     kernel::{

@@ -1,7 +1,7 @@
 //! What a sleeping task is in the middle of, as far as the probes have seen it begin.
 
 use mount_observer_common::{
-    CALL_FSTAT, CALL_STATX, CALLS_MAX, CallStage, FuseCall, SYSCALL_OPS_MAX,
+    CALL_FSTAT, CALL_STATX, CALLS_MAX, CallStage, FuseCall, NO_ARGUMENT, SYSCALL_OPS_MAX,
 };
 
 use crate::{
@@ -97,7 +97,11 @@ fn is_plausible(task: *const u8, number: u32) -> bool {
         return true;
     }
     match SYSCALL_OPS.get(user.number as u32) {
-        Some(arguments) => arguments.op != 0 && arguments.stat != 255,
+        // `fstat` takes no path: a walk that is still open there was left behind.
+        Some(arguments) => {
+            let walks = arguments.path != NO_ARGUMENT;
+            arguments.op != 0 && arguments.stat != NO_ARGUMENT && (walks || number == CALL_FSTAT)
+        }
         None => false,
     }
 }

@@ -229,6 +229,7 @@ fn load_object(plan: &AttachPlan, globals: &Globals, sizes: Sizes) -> Result<Ebp
         .map_max_entries("TOTALS", sizes.totals)
         .map_max_entries("IN_FLIGHT", sizes.in_flight)
         .map_max_entries("CALLS", calls)
+        .map_max_entries("FUSE_CALLS", calls)
         .map_max_entries("EVENTS", sizes.ring_bytes);
     globals.override_in(&mut loader);
     loader.load(OBJECT).map_err(LoadError::Object)

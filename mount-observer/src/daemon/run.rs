@@ -95,7 +95,7 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
     let listener = http::bind(address)?;
     let kernel = Kernel::load(&plan, &found, &options(config))?;
     report(&kernel.probes);
-    if let Err(error) = confine::confine(facts.fuse != Fuse::BuiltIn) {
+    if let Err(error) = confine::confine(matches!(facts.fuse, Fuse::Absent | Fuse::Module)) {
         tracing::warn!(%error, "cannot give up privileges that are not needed");
     }
     let runtime = tokio::runtime::Builder::new_current_thread()

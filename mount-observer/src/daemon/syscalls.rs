@@ -1,10 +1,7 @@
 //! System calls of this architecture: their numbers, and where their path arguments are.
 
 use libc::c_long;
-use mount_observer_common::{Op, PathArguments, SyscallOp};
-
-/// `PathArguments` has no such argument.
-const NONE: u8 = 255;
+use mount_observer_common::{NO_ARGUMENT as NONE, Op, PathArguments, SyscallOp};
 
 /// Calls that can wait for a filesystem and whose first argument is a file descriptor.
 const DESCRIPTOR_CALLS: &[c_long] = &[

@@ -34,10 +34,11 @@ fn only_what_is_new_is_counted() {
 }
 
 #[test]
-fn an_entry_that_was_made_again_starts_from_nothing() {
+fn a_lost_update_is_nothing_new_and_an_entry_made_again_is_all_new() {
     let mut totals = Totals::default();
     fresh(&mut totals, 5);
-    assert_eq!(fresh(&mut totals, 2), [(2, 20)]);
+    assert_eq!(fresh(&mut totals, 4), []);
+    assert_eq!(fresh(&mut totals, 6), [(2, 20)]);
     assert_eq!(totals.update(std::iter::empty()), []);
     assert_eq!(fresh(&mut totals, 2), [(2, 20)], "gone in between");
 }

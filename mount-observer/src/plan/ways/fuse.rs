@@ -36,7 +36,7 @@ const HOLDERS: &[&str] = &[
 ];
 /// From `struct fuse_mount` to its superblock, and what is asked for.
 const CALLED: &[&str] = &["OFF_FM_SB", "OFF_SB_DEV", "OFF_ARGS_OPCODE"];
-const ABORT: &[&str] = &["OFF_FC_DEV"];
+const ABORT: &[&str] = &["OFF_FC_DEV", "OFF_CONN_CONNECTED"];
 const RELEASE: &[&str] = &["OFF_FILE_PRIVATE", "OFF_FUD_CONN", "OFF_FC_DEV"];
 
 /// 5.10 to 6.11; since then `fuse_request_send` is a tracepoint.
