@@ -180,7 +180,7 @@ impl CheckReport {
             );
         }
         let verdict = if self.is_degraded() {
-            "degraded: what is marked MISSING is not seen"
+            "degraded: what is marked MISSING, and what is listed above, is not seen"
         } else {
             "all is there"
         };
