@@ -154,9 +154,11 @@ fn a_failed_stat_is_attributed_through_links_binds_chroot_directories_and_namesp
         let elsewhere = Namespace::with_mount_at(sandbox, &stage.decoy);
         // Other namespaces are read rarely where that takes long: a 500th of the time.
         let patience = Duration::from_mins(1);
+        let is_there = |_: &Superblock| true;
         stage
             .observer
-            .wait_for_state(&elsewhere.dev, "ok", patience);
+            .wait_for(&elsewhere.dev, patience, "there", is_there);
+        wait_until_watched(&stage.observer, &elsewhere.dev);
         stage.kill();
         elsewhere.kill(&stage.observer);
 

@@ -10,7 +10,7 @@ use std::{
 
 use mount_observer_tests::{
     FaultFsMount, Need, Observer, host_test,
-    needs::program,
+    needs::{program, say},
     observer::Superblock,
     sandbox::beside_us,
     scene::{SOON, outcome},
@@ -18,6 +18,9 @@ use mount_observer_tests::{
 use nix::libc;
 
 use crate::{has_probes, wait_until_dead, wait_until_watched};
+
+/// Calls whose programs the kernel did not run.
+const MISSED: &str = "mount_observer_events_dropped_total{reason=\"calls_missed\"}";
 
 /// Requests by opcode.
 type Counts = BTreeMap<String, u64>;
@@ -120,9 +123,19 @@ fn failed_stats_are_counted_as_the_caller_and_strace_count_them() {
         let traced = fs::read_to_string(&trace).expect("strace wrote it");
         let traced = traced.lines().filter(|line| line.contains("ENOTCONN"));
         assert_eq!(traced.count(), 400);
-        let all = |seen: &Superblock| failed(seen) >= before + 400;
+        // What the kernel left out is counted too: on 7.0 and later a program that sees every call is
+        // preempted now and then, and misses what runs meanwhile.
+        let missed = || observer.counter(MISSED).unwrap_or(0);
+        let all = |seen: &Superblock| failed(seen) + missed() >= before + 400;
         let counted = observer.wait_for(&mount.dev, SOON, "every failure", all);
-        assert_eq!(failed(&counted), before + 400, "{:#}", counted.0);
+        let lacking = (before + 400).checked_sub(failed(&counted));
+        let lacking = lacking.expect("none is counted twice");
+        assert!(lacking <= missed(), "{lacking} lacking: {:#}", counted.0);
+        if lacking > 0 {
+            return say(&format!(
+                "NOT EXACT: {lacking} of 400 calls were missed, and counted as such"
+            ));
+        }
         // Where a caller's registers cannot be read, the call is some stat.
         let by_call =
             ["statx", "newfstatat", "stat"].map(|name| counted.count(Some(name), Some("ENOTCONN")));
