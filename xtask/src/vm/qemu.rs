@@ -15,10 +15,10 @@ use anyhow::{Context, Result};
 use super::{matrix::Guest, report::Report};
 
 /// What `guest` writes to the exit port, as QEMU's status (`tests/src/bin/guest/machine.rs`). A
-/// kernel that panics restarts, which ends QEMU with 0.
+/// kernel that panics restarts, which ends QEMU with 0, as does one that is switched off.
 const PASSED: i32 = 33;
 const FAILED: i32 = 35;
-const PANICKED: i32 = 0;
+const OFF: i32 = 0;
 
 /// Between two looks at a running emulator.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -84,9 +84,12 @@ pub(super) fn run(start: &Start<'_>) -> Result<Ended> {
         pause();
     };
     let said = fs::read(&said).unwrap_or_default();
+    let report = Report::parse(&String::from_utf8_lossy(&said));
     Ok(Ended {
-        verdict: status.map_or(Verdict::TimedOut, |status| verdict(status.code())),
-        report: Report::parse(&String::from_utf8_lossy(&said)),
+        verdict: status.map_or(Verdict::TimedOut, |status| {
+            verdict(status.code(), report.verdict)
+        }),
+        report,
         took: begin.elapsed(),
         console,
     })
@@ -122,12 +125,13 @@ fn command(start: &Start<'_>, console: &Path, said: &Path) -> Command {
     command
 }
 
-fn verdict(code: Option<i32>) -> Verdict {
-    match code {
-        Some(PASSED) => Verdict::Passed,
-        Some(FAILED) => Verdict::Failed,
-        Some(PANICKED) => Verdict::Panicked,
-        other => Verdict::Broken(other),
+/// `said` is what a guest said before it switched itself off.
+fn verdict(code: Option<i32>, said: Option<bool>) -> Verdict {
+    match (code, said) {
+        (Some(PASSED), _) | (Some(OFF), Some(true)) => Verdict::Passed,
+        (Some(FAILED), _) | (Some(OFF), Some(false)) => Verdict::Failed,
+        (Some(OFF), None) => Verdict::Panicked,
+        (other, _) => Verdict::Broken(other),
     }
 }
 
@@ -166,11 +170,13 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_failure_although_the_emulator_ends_well() {
-        assert_eq!(verdict(Some(33)), Verdict::Passed);
-        assert_eq!(verdict(Some(35)), Verdict::Failed);
-        assert_eq!(verdict(Some(0)), Verdict::Panicked);
-        assert_eq!(verdict(Some(1)), Verdict::Broken(Some(1)));
-        assert_eq!(verdict(None), Verdict::Broken(None));
+        assert_eq!(verdict(Some(33), None), Verdict::Passed);
+        assert_eq!(verdict(Some(35), None), Verdict::Failed);
+        assert_eq!(verdict(Some(0), None), Verdict::Panicked);
+        assert_eq!(verdict(Some(0), Some(true)), Verdict::Passed);
+        assert_eq!(verdict(Some(0), Some(false)), Verdict::Failed);
+        assert_eq!(verdict(Some(1), Some(true)), Verdict::Broken(Some(1)));
+        assert_eq!(verdict(None, None), Verdict::Broken(None));
     }
 
     #[test]

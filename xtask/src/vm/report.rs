@@ -11,8 +11,10 @@ pub(super) struct Report {
     /// When init began.
     pub(super) booted: Duration,
     pub(super) runs: Vec<Run>,
-    /// Whether init came to its end.
+    /// Whether the job came to its end.
     pub(super) is_done: bool,
+    /// How it went, where init could only say so before it switched the machine off.
+    pub(super) verdict: Option<bool>,
 }
 
 /// One program that was run.
@@ -67,6 +69,7 @@ impl Report {
                 ..Run::default()
             }),
             "done" => self.is_done = true,
+            "verdict" => self.verdict = Some(rest == "passed"),
             _ => {
                 if let Some(run) = self.runs.last_mut() {
                     run.take(at, kind, rest);
@@ -180,6 +183,9 @@ mod tests {
         assert_eq!((facts.code, facts.is_ok()), (None, false));
         assert!(!report.is_done);
         assert!(Report::parse(&format!("{SAID}3000 done\n")).is_done);
+        assert_eq!(report.verdict, None);
+        assert_eq!(Report::parse("9 verdict passed\r\n").verdict, Some(true));
+        assert_eq!(Report::parse("9 verdict failed\n").verdict, Some(false));
         assert_eq!(Report::parse("\0\0garbage\n12\n"), Report::default());
     }
 }

@@ -14,6 +14,8 @@ use nix::{
     sys::reboot::{RebootMode, reboot},
 };
 
+use crate::talk::Talk;
+
 /// Where `-device isa-debug-exit` listens.
 const EXIT_PORT: u16 = 0xf4;
 
@@ -27,9 +29,15 @@ pub(crate) fn leave(is_ok: bool) -> Result<()> {
     let verdict = if is_ok { PASSED } else { FAILED };
     // SAFETY: ioperm takes three numbers and touches no memory of ours.
     let granted = unsafe { libc::ioperm(EXIT_PORT.into(), 1, 1) };
-    Errno::result(granted).context("ioperm")?;
-    write_port(EXIT_PORT, verdict);
-    // Nobody listens: this is not the machine we were made for.
+    match Errno::result(granted) {
+        Ok(_) => write_port(EXIT_PORT, verdict),
+        // A kernel that is locked down gives no port to anybody: then the verdict is said, and what
+        // is left is to switch off, which QEMU ends with 0.
+        Err(error) => {
+            eprintln!("init: no port to end by: {error}");
+            Talk::open()?.say("verdict", if is_ok { "passed" } else { "failed" });
+        }
+    }
     reboot(RebootMode::RB_POWER_OFF).context("power off")?;
     bail!("still running")
 }
