@@ -6,15 +6,18 @@ use std::{
     time::Duration,
 };
 
+use crate::wait::patience;
+
 /// No answer of the observer may take longer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Status code and body of `GET path` on the loopback.
 pub fn get(port: u16, path: &str) -> io::Result<(u16, String)> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
+    let timeout = patience(TIMEOUT);
+    let mut stream = TcpStream::connect_timeout(&address, timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
     // HTTP/1.0: the body ends with the connection, never chunked.
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
     let mut response = String::new();
