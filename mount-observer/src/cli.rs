@@ -150,7 +150,7 @@ value!(LevelArg => LogLevel { Error, Warn, Info, Debug, Trace });
 value!(FormatArg => LogFormat { Auto, Text, Json });
 value!(BpfArg => BpfLogLevel { Off, Warn, Debug });
 value!(StatxArg => StatxMode {
-    /// full where fentry or kprobes carry it, errors elsewhere
+    /// errors, and the time of each stat where its function can be attached to
     Auto,
     /// errno and latency of every call
     Full,

@@ -95,7 +95,7 @@ pub const KEYS: &[Key] = &[
         "probes",
         "statx",
         "one of \"auto\", \"full\", \"errors\", \"off\"",
-        "How path syscalls (stat, open, access, ...) are observed. `full`: errno and latency of each. `errors`: connection-class failures only. `off`: not at all, and nothing outside FUSE costs anything. `auto`: `full` where fentry or kprobes carry it, `errors` where only syscall tracepoints can, because those tax every system call of the host.",
+        "How path syscalls (stat, open, access, ...) are observed. `full`: errno and latency of each. `errors`: connection-class failures only. `off`: not at all, and nothing outside FUSE costs anything. `auto`: `errors`; where the stat functions can be attached to, stats are timed there in every mode but `off`, while `full` times the others too and taxes every system call of the host.",
     )
     .or_flag("--probes.statx"),
     key(
