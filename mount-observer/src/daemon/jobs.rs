@@ -126,18 +126,19 @@ impl Jobs {
     /// the kernel.
     pub fn new(scanner: Scanner, namespaces: Namespaces, facts: &KernelFacts) -> Self {
         let place = facts.fusectl.as_deref();
-        let held = place.and_then(|place| match Fusectl::open(place) {
+        let hold = |place| match Fusectl::open(place) {
             Ok(fusectl) => Some(Access::Held(fusectl)),
             Err(error) => {
                 tracing::warn!(%error, "cannot open fusectl: its counts are not read");
                 None
             }
-        });
-        let fusectl = if facts.fuse == Fuse::BuiltIn {
-            held.map(Arc::new)
-        } else {
-            Some(Arc::new(Access::EachTime))
         };
+        let access = if facts.fuse == Fuse::BuiltIn {
+            place.and_then(hold)
+        } else {
+            Some(Access::EachTime)
+        };
+        let fusectl = access.map(Arc::new);
         Self {
             running: JoinSet::new(),
             scanner: Some(scanner),

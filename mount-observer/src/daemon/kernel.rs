@@ -152,7 +152,6 @@ impl Kernel {
         };
         tables::set_settings(&mut ebpf, settings)?;
         let wait_functions = found.symbols.wait_functions();
-        tables::set_wait_ranges(&mut ebpf, &wait_functions)?;
         let loader = Loader::new(&ebpf, globals).map_err(LoadError::Share)?;
         let mut prepared = loader.prepare(found)?;
         let comes_and_goes = |probe: Probe| facts.fuse != Fuse::BuiltIn && probe.is_fuse();
@@ -166,6 +165,7 @@ impl Kernel {
         // Only now: programs refer to maps by descriptors, which must stay open until all are loaded.
         let mut maps = Maps::take(&mut ebpf, settings, sizes, cpus, attached.programs)?;
         maps.replace_module_programs(module_programs);
+        maps.set_wait_functions(&wait_functions)?;
         let messages = match options.log {
             BpfLogLevel::Off => None,
             BpfLogLevel::Warn | BpfLogLevel::Debug => Some(BpfLog::take(&mut ebpf)?),

@@ -3,18 +3,15 @@
 use std::{io, os::fd::BorrowedFd};
 
 use aya::{Ebpf, maps::Array};
-use mount_observer_common::{CAUSE_RANGES_MAX, CauseRange, PathArguments, Settings, TextRange};
+use mount_observer_common::{CAUSE_RANGES_MAX, CauseRange, PathArguments, Settings};
 
 use zerocopy::IntoBytes;
 
-use crate::{
-    daemon::{
-        bpf,
-        maps::{self, MapsError},
-        symbols::Symbols,
-        syscalls,
-    },
-    input::WaitFunction,
+use crate::daemon::{
+    bpf,
+    maps::{self, MapsError},
+    symbols::Symbols,
+    syscalls,
 };
 
 pub(super) fn set_settings(ebpf: &mut Ebpf, settings: Settings) -> Result<(), MapsError> {
@@ -49,24 +46,6 @@ pub(super) fn set_syscalls(ebpf: &mut Ebpf, is_stat_counted: bool) -> Result<(),
         // fstat always is.
         arguments.is_by_function |= u16::from(is_stat_counted && syscalls::is_stat(number));
         maps::typed("SYSCALL_OPS", array.set(number, arguments, 0))?;
-    }
-    Ok(())
-}
-
-pub(super) fn set_wait_ranges(
-    ebpf: &mut Ebpf,
-    functions: &[WaitFunction],
-) -> Result<(), MapsError> {
-    let map = ebpf
-        .map_mut("WAIT_RANGES")
-        .ok_or(MapsError::Missing("WAIT_RANGES"))?;
-    let mut ranges: Array<_, TextRange> = maps::typed("WAIT_RANGES", Array::try_from(map))?;
-    for (index, function) in (0..ranges.len()).zip(functions) {
-        let range = TextRange {
-            start: function.start,
-            end: function.end,
-        };
-        maps::typed("WAIT_RANGES", ranges.set(index, range, 0))?;
     }
     Ok(())
 }
