@@ -1,7 +1,5 @@
 //! Who ended a FUSE connection.
 
-use crate::wire::wire;
-
 /// What led to `fuse_abort_conn` (7.2 and later: `fuse_chan_abort`).
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,34 +50,6 @@ impl AbortCause {
         }
     }
 }
-
-/// Elements of the array `CAUSE_RANGES`; more than any kernel has ways to end a connection.
-pub const CAUSE_RANGES_MAX: u32 = 16;
-
-/// An element of `CAUSE_RANGES`: the text of a kernel function that aborts connections. All zero
-/// when not in use; those in use come first.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "decode",
-    derive(
-        zerocopy::FromBytes,
-        zerocopy::IntoBytes,
-        zerocopy::KnownLayout,
-        zerocopy::Immutable
-    )
-)]
-pub struct CauseRange {
-    /// First address.
-    pub start: u64,
-    /// Address after the last.
-    pub end: u64,
-    /// [`AbortCause::to_wire`].
-    pub cause: u32,
-    /// Zero.
-    pub pad: u32,
-}
-wire!(CauseRange, 24);
 
 #[cfg(test)]
 mod tests {

@@ -17,10 +17,11 @@ mod record;
 mod rows;
 mod settings;
 mod syscalls;
+mod text;
 mod totals;
 mod wire;
 
-pub use abort::{AbortCause, CAUSE_RANGES_MAX, CauseRange};
+pub use abort::AbortCause;
 pub use buckets::{BUCKETS, bucket_of, bucket_upper_bound_ns};
 pub use calls::{CALL_FSTAT, CALL_STATX, CALLS_MAX, Call, CallStage, FuseCall};
 pub use counters::Counter;
@@ -28,11 +29,12 @@ pub use in_flight::InFlight;
 pub use offsets::{ABSENT, FieldPath, HELPER_SWITCHES, HelperSwitch, MAY_READ_KERNEL, OFFSETS};
 pub use record::{PATH_MAX_BYTES, PathRecord, Record, RecordKind};
 pub use rows::{HolderRow, QUEUED_MAX, QueuedRow, RowKind, STACK_DEPTH, TaskRow};
-pub use settings::{ScanMode, Settings, TextRange, WAIT_RANGES_MAX};
+pub use settings::{ScanMode, Settings};
 pub use syscalls::{
     AT_FDCWD, MATCHED_PATH_BYTES, MountPath, MountTarget, NO_ARGUMENT, PathArguments,
     SCOPE_FILTER_WORDS, SYSCALL_OPS_MAX, SyscallOp,
 };
+pub use text::{TEXT_RANGES_MAX, TextRange, TextRanges};
 pub use totals::{Op, TotalsKey, TotalsSlot, TotalsValue};
 
 /// Bytes of a task's `comm` (`TASK_COMM_LEN`, `include/linux/sched.h`), NUL-padded.

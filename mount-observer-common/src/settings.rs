@@ -49,27 +49,3 @@ impl ScanMode {
         self as u32
     }
 }
-
-/// Ranges in `WAIT_RANGES`; more than any kernel has wait functions.
-pub const WAIT_RANGES_MAX: u32 = 32;
-
-/// An element of `WAIT_RANGES`: the text of one kernel function in which tasks wait for a
-/// filesystem. Both zero when not in use.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "decode",
-    derive(
-        zerocopy::FromBytes,
-        zerocopy::IntoBytes,
-        zerocopy::KnownLayout,
-        zerocopy::Immutable
-    )
-)]
-pub struct TextRange {
-    /// First address.
-    pub start: u64,
-    /// Address after the last.
-    pub end: u64,
-}
-wire!(TextRange, 16);

@@ -8,6 +8,7 @@
 #![no_std]
 #![no_main]
 
+mod branchless;
 mod calls;
 mod check;
 mod counters;
@@ -26,6 +27,7 @@ mod scope;
 mod server;
 mod stat;
 mod tasks;
+mod text;
 mod totals;
 mod walk;
 

@@ -6,9 +6,9 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, RingBuf, lpm_trie::Key},
 };
 use mount_observer_common::{
-    CALLS_MAX, CAUSE_RANGES_MAX, Call, CauseRange, Counter, FuseCall, HolderRow, InFlight,
-    MountPath, MountTarget, PathArguments, QueuedRow, SCOPE_FILTER_WORDS, SYSCALL_OPS_MAX,
-    Settings, TaskRow, TextRange, TotalsKey, TotalsSlot, WAIT_RANGES_MAX,
+    CALLS_MAX, Call, Counter, FuseCall, HolderRow, InFlight, MountPath, MountTarget, PathArguments,
+    QueuedRow, SCOPE_FILTER_WORDS, SYSCALL_OPS_MAX, Settings, TaskRow, TextRanges, TotalsKey,
+    TotalsSlot,
 };
 
 use crate::memo::Memo;
@@ -89,13 +89,14 @@ pub static FUSE_CALLS: Array<FuseCall> = Array::with_max_entries(CALLS_MAX, 0);
 #[map]
 pub static PATH_KEY: PerCpuArray<Key<MountPath>> = PerCpuArray::with_max_entries(1, 0);
 
-/// The functions in which a task waits for a filesystem; 32 x 16 B.
+/// The functions in which a task waits for a filesystem. In one value, like the next: found once, all
+/// of it can be read.
 #[map]
-pub static WAIT_RANGES: Array<TextRange> = Array::with_max_entries(WAIT_RANGES_MAX, 0);
+pub static WAIT_FUNCTIONS: Array<TextRanges> = Array::with_max_entries(1, 0);
 
-/// The functions that abort FUSE connections; 16 x 24 B.
+/// The functions that abort FUSE connections, tagged with an `AbortCause`.
 #[map]
-pub static CAUSE_RANGES: Array<CauseRange> = Array::with_max_entries(CAUSE_RANGES_MAX, 0);
+pub static ABORT_CAUSES: Array<TextRanges> = Array::with_max_entries(1, 0);
 
 /// Where the iterators put a row together: too large for the stack. One element, because the
 /// daemon runs one scan at a time.

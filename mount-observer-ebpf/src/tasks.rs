@@ -7,7 +7,7 @@ use aya_ebpf::{
     Global,
     helpers::generated::{bpf_get_task_stack, bpf_seq_write},
 };
-use mount_observer_common::{RowKind, STACK_DEPTH, ScanMode, TaskRow, WAIT_RANGES_MAX};
+use mount_observer_common::{RowKind, STACK_DEPTH, ScanMode, TaskRow};
 
 use crate::{
     iterator::Meta,
@@ -16,7 +16,8 @@ use crate::{
         OFF_TASK_NVCSW, OFF_TASK_PID, OFF_TASK_STATE, OFF_TASK_TGID, Typed, as_task, field,
         file_dev, follow, mount_namespace, read_comm, user_call,
     },
-    maps::{SCAN_MODE, SCRATCH, SERVERS, WAIT_RANGES},
+    maps::{SCAN_MODE, SCRATCH, SERVERS, WAIT_FUNCTIONS},
+    text,
 };
 use open_call::OpenCall;
 
@@ -109,6 +110,9 @@ fn unwind(row: &mut TaskRow, task: *const u8) -> u32 {
 /// Whether a frame lies in one of the functions in which tasks wait for a filesystem.
 #[inline(always)]
 fn waits_for_filesystem(row: &TaskRow) -> bool {
+    let Some(functions) = WAIT_FUNCTIONS.get(0) else {
+        return false;
+    };
     let frames = row.stack_len as usize;
     let mut index = 0;
     while index < STACK_DEPTH {
@@ -116,26 +120,7 @@ fn waits_for_filesystem(row: &TaskRow) -> bool {
             return false;
         }
         // SAFETY: below STACK_DEPTH; indexing would leave a panic path.
-        if is_wait(unsafe { *row.stack.as_ptr().add(index) }) {
-            return true;
-        }
-        index += 1;
-    }
-    false
-}
-
-/// Whether an address lies in a wait function. Unused ranges are empty and come last.
-#[inline(always)]
-fn is_wait(address: u64) -> bool {
-    let mut index = 0;
-    while index < WAIT_RANGES_MAX {
-        let Some(range) = WAIT_RANGES.get(index) else {
-            return false;
-        };
-        if range.end == 0 {
-            return false;
-        }
-        if address >= range.start && address < range.end {
+        if text::tag(functions, unsafe { *row.stack.as_ptr().add(index) }) != 0 {
             return true;
         }
         index += 1;

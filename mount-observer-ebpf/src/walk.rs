@@ -10,6 +10,7 @@ use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_probe_read_kernel};
 use mount_observer_common::{Counter, QUEUED_MAX, QueuedRow, RowKind};
 
 use crate::{
+    branchless::{differs, select},
     counters::count,
     kernel::{
         OFF_CONN_BG_QUEUE, OFF_CONN_PENDING, OFF_FM_FC, OFF_FUD_IO, OFF_FUD_PROCESSING,
@@ -60,16 +61,23 @@ pub struct Walk {
     dev: u64,
 }
 
-/// The start of `struct fuse_in_header` (`include/uapi/linux/fuse.h`, an ABI) from `opcode` on.
-#[repr(C, packed)]
+/// The start of `struct fuse_in_header` (`include/uapi/linux/fuse.h`, an ABI) from `opcode` on, where
+/// 64-bit fields are aligned to 32 bits only: as they are, they would be put together byte by byte.
+#[repr(C)]
 #[derive(Clone, Copy)]
 struct Header {
     opcode: u32,
-    unique: u64,
-    nodeid: u64,
+    unique: [u32; 2],
+    nodeid: [u32; 2],
     uid: u32,
     gid: u32,
     pid: u32,
+}
+
+/// A 64-bit field of it.
+#[inline(always)]
+fn joined([low, high]: [u32; 2]) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
 }
 
 macro_rules! get {
@@ -182,21 +190,6 @@ fn note(scratch: *mut Scratch, place: u64, head: u64, first: u64) -> u64 {
     place + differs(first, head)
 }
 
-/// 1 where two values differ, else 0. Without a branch: the steps of a loop are verified one after the
-/// other, and what follows a branch twice. Opaque, or it is made a branch again.
-#[inline(always)]
-fn differs(one: u64, other: u64) -> u64 {
-    let difference = one ^ other;
-    let negative = core::hint::black_box(difference.wrapping_neg());
-    (difference | negative) >> 63
-}
-
-/// The first value where `bit` is 1, the second where it is 0.
-#[inline(always)]
-fn select(bit: u64, one: u64, other: u64) -> u64 {
-    other ^ ((one ^ other) & bit.wrapping_neg())
-}
-
 /// Takes one request of the current list, or the first of the next one; false when all is done. Its
 /// only branches end the walk.
 #[inline(always)]
@@ -277,8 +270,8 @@ fn write_row(scratch: *mut Scratch, index: u64, request: &Request, failures: &mu
         (*row).kind = RowKind::Queued as u32;
         (*row).size = size_of::<QueuedRow>() as u32;
         (*row).request_ptr = request.address as u64;
-        (*row).unique = header.unique;
-        (*row).nodeid = header.nodeid;
+        (*row).unique = joined(header.unique);
+        (*row).nodeid = joined(header.nodeid);
         (*row).age_ns = age_ns;
         (*row).dev = dev;
         (*row).opcode = header.opcode;

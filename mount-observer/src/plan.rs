@@ -104,6 +104,17 @@ impl AttachPlan {
         })
     }
 
+    /// Whether a probe has nothing to try, and a kprobe might serve it on a function that BTF does not
+    /// describe.
+    pub fn misses_kprobes(&self) -> bool {
+        self.probes.iter().any(|planned| {
+            let mut refused = planned.refused();
+            planned.is_wanted()
+                && planned.candidates().next().is_none()
+                && refused.any(|(mechanism, _)| mechanism == Mechanism::KProbe)
+        })
+    }
+
     /// Probes for which nothing can be tried although silence says nothing without them.
     pub fn impossible(&self) -> impl Iterator<Item = &PlannedProbe> {
         self.probes.iter().filter(|planned| {

@@ -11,8 +11,7 @@ use aya_ebpf::{
     macros::{fentry, kprobe},
     programs::{FEntryContext, ProbeContext},
 };
-use aya_log_ebpf::debug;
-use mount_observer_common::{CAUSE_RANGES_MAX, Counter, Record, RecordKind};
+use mount_observer_common::{Counter, Record, RecordKind};
 
 use crate::{
     counters::count,
@@ -20,8 +19,9 @@ use crate::{
         OFF_CONN_CONNECTED, OFF_FILE_PRIVATE, Probed, Reader, Typed, connection_dev, field, follow,
         fuse_device_connection,
     },
-    maps::CAUSE_RANGES,
+    maps::ABORT_CAUSES,
     record::{self, Facts, Wake},
+    text,
 };
 
 /// Frames looked at: the way from any cause to the abort is shorter, the trampoline's included.
@@ -86,7 +86,6 @@ fn aborted<R: Reader>(context: *mut c_void, connection: *const u8) {
     }
     count(Counter::ConnectionAborts);
     let cause = cause(context);
-    debug!((), "connection {:x} is aborted, cause {}", dev, cause);
     tell(RecordKind::ConnectionAborted, cause as u16, dev);
 }
 
@@ -108,6 +107,9 @@ fn released(device: *const u8) {
 /// abort connections; an [`mount_observer_common::AbortCause`] as a number.
 #[inline(always)]
 fn cause(context: *mut c_void) -> u32 {
+    let Some(causes) = ABORT_CAUSES.get(0) else {
+        return 0;
+    };
     let mut stack = [0_u64; FRAMES];
     let bytes = size_of::<[u64; FRAMES]>() as u32;
     // SAFETY: the buffer is that long; without a flag the helper takes kernel addresses. It fails
@@ -116,19 +118,9 @@ fn cause(context: *mut c_void) -> u32 {
     let mut frame = 0;
     while frame < FRAMES {
         // SAFETY: below the length; indexing would leave a panic path.
-        let address = unsafe { *stack.as_ptr().add(frame) };
-        let mut index = 0;
-        while index < CAUSE_RANGES_MAX {
-            let Some(range) = CAUSE_RANGES.get(index) else {
-                break;
-            };
-            if range.end == 0 {
-                break;
-            }
-            if address >= range.start && address < range.end {
-                return range.cause;
-            }
-            index += 1;
+        let cause = text::tag(causes, unsafe { *stack.as_ptr().add(frame) });
+        if cause != 0 {
+            return cause as u32;
         }
         frame += 1;
     }

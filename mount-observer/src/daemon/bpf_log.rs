@@ -1,10 +1,12 @@
 //! The eBPF programs' own messages, for whoever debugs them. Off by default: the programs then contain
 //! none.
 
-use aya::Ebpf;
+use std::os::fd::{AsFd, OwnedFd};
+
 use aya_log::EbpfLogger;
 use log::{Level, Log, Metadata, Record};
 
+use super::bpf;
 use crate::config::BpfLogLevel;
 
 /// The level as the programs' frozen `AYA_LOG_LEVEL` wants it; 0 lets nothing through.
@@ -20,8 +22,20 @@ pub(super) fn level(level: BpfLogLevel) -> u8 {
 pub(super) struct BpfLog(EbpfLogger<ToTracing>);
 
 impl BpfLog {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, aya_log::Error> {
-        EbpfLogger::init_with_logger(ebpf, ToTracing).map(Self)
+    /// Finds the messages by one of the programs that write some. Needs `CAP_SYS_ADMIN`, as opening
+    /// anything of BPF by its number does.
+    pub(super) fn of<'a>(
+        programs: impl IntoIterator<Item = &'a OwnedFd>,
+    ) -> Result<Self, aya_log::Error> {
+        let mut found = Err(aya_log::Error::ProgramNotFound);
+        for program in programs {
+            let id = bpf::info_of(program.as_fd()).map_or(0, |info| info.id);
+            found = EbpfLogger::init_from_id_with_logger(id, ToTracing).map(Self);
+            if found.is_ok() {
+                break;
+            }
+        }
+        found
     }
 
     /// Logs what has come since the last call.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    plan::{KernelFacts, Lockdown, Purpose, plan, statx_reason},
+    plan::{KernelFacts, Lockdown, Purpose, statx_reason},
     render::check::{CheckReport, Need, Place, ProbeReport, not_seen},
 };
 
@@ -24,11 +24,13 @@ const RUN_AS_ROOT: &str = "run as root, or grant CAP_BPF, CAP_PERFMON, CAP_SYS_P
 /// Looks at everything.
 pub fn check(config: &Config) -> CheckReport {
     let begun = clock::now().mono;
-    let found = facts::gather();
+    let (found, plan) = facts::decide(Purpose::Watch(config.probes.statx));
     let facts = &found.facts;
-    let plan = plan(facts, Purpose::Watch(config.probes.statx));
     let options: Options = run::options(config);
-    let (probes, attached, failure) = match Kernel::load(&plan, &found, &options) {
+    let loaded = Kernel::load(&plan, &found, &options);
+    // To detach takes longer, one grace period of RCU for each program.
+    let took = clock::now().mono.since(begun);
+    let (probes, attached, failure) = match loaded {
         Ok(kernel) => (
             kernel.probes.iter().map(ProbeReport::from).collect(),
             kernel.attachments.iter().map(place).collect(),
@@ -36,7 +38,6 @@ pub fn check(config: &Config) -> CheckReport {
         ),
         Err(error) => (untried(&plan), Vec::new(), Some(run::chain(&error))),
     };
-    let took = clock::now().mono.since(begun);
     let is_stat_timed =
         (attached.iter()).any(|place: &Place| place.probe == "stat_exit" && place.kind == "fexit");
     CheckReport {

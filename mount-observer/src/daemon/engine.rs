@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     clock, kernel::Attached, links, log, maps::Maps, maps::MapsError, scan::ConnectionChecker,
+    symbols::Symbols,
 };
 use crate::{
     config::Config,
@@ -31,8 +32,8 @@ pub struct Wanted {
     pub suspicion: bool,
     /// Connections whose server is exiting: address and device.
     pub exits: Vec<(u64, Dev)>,
-    /// The functions in which tasks wait, once more.
-    pub wait_functions: bool,
+    /// Where the kernel's functions lie, once more.
+    pub symbols: bool,
     /// Mount namespaces whose table is to be read now.
     pub tables: BTreeSet<u32>,
     /// Kernel addresses whose function is to be found.
@@ -120,6 +121,25 @@ impl Engine {
         }
     }
 
+    /// Tells programs and observer where the kernel's functions lie; what was known stays where that
+    /// is not shown.
+    pub fn set_symbols(&mut self, symbols: &Symbols) {
+        let functions = symbols.wait_functions();
+        let unseen = Input::Unseen {
+            what: "list of kernel symbols: needs CAP_SYSLOG and kernel.kptr_restrict below 2",
+            count: u64::from(functions.is_empty()),
+        };
+        self.feed([unseen]);
+        if functions.is_empty() {
+            return;
+        }
+        let set = self.maps.set_wait_functions(&functions);
+        self.note("set the wait functions", set);
+        let set = self.maps.set_abort_causes(&symbols.abort_causes());
+        self.note("set the causes of aborts", set);
+        self.feed([Input::WaitFunctions(functions)]);
+    }
+
     /// Whether the next tick should not wait for its turn.
     pub fn is_due(&self, ticked: Mono, now: Mono) -> bool {
         self.observer.is_due(ticked, now)
@@ -174,10 +194,6 @@ impl Engine {
     fn settle(&mut self) {
         for _ in 0..ROUNDS_MAX {
             while let Some(input) = self.pending.pop_front() {
-                if let Input::WaitFunctions(functions) = &input {
-                    let set = self.maps.set_wait_functions(functions);
-                    self.note("set the wait functions", set);
-                }
                 for effect in self.observer.step(clock::now(), input) {
                     self.carry_out(effect);
                 }
@@ -198,7 +214,7 @@ impl Engine {
             Effect::FollowExit(connections) => self.wanted.exits.extend(connections),
             Effect::ReadMountinfo(namespaces) => self.wanted.tables.extend(namespaces),
             Effect::NameAddresses(addresses) => self.wanted.addresses.extend(addresses),
-            Effect::FindWaitFunctions => self.wanted.wait_functions = true,
+            Effect::FindWaitFunctions => self.wanted.symbols = true,
             Effect::TickNow => self.is_tick_wanted = true,
             Effect::ReadLinks { tid, dfd } => {
                 self.pending.push_back(Input::Links(links::read(tid, dfd)));

@@ -12,9 +12,9 @@ use mount_observer_common::{ABSENT, OFFSETS};
 
 use super::{
     btf::{Btf, BtfError, Kind},
-    symbols::Symbols,
+    symbols::{self, Symbols},
 };
-use crate::plan::{self, Fuse, KernelFacts, Lockdown, Owner, Questions};
+use crate::plan::{self, AttachPlan, Fuse, KernelFacts, Lockdown, Owner, Purpose, Questions};
 
 /// Why the kernel's type information is not available.
 #[derive(Debug, thiserror::Error)]
@@ -32,28 +32,55 @@ pub enum FactsError {
 pub struct Gathered {
     /// The facts.
     pub facts: KernelFacts,
-    /// Where the functions we know lie: one reading serves all, it takes longest.
-    pub symbols: Symbols,
+    /// Where the functions we know lie; `None` where that was not read, because it takes longest.
+    pub symbols: Option<Symbols>,
     /// Type numbers, as the kernel counts them, of the functions we know, and of `bpf_iter_*` and
     /// `btf_trace_*`.
     pub btf_ids: BTreeMap<String, u32>,
 }
 
-/// Gathers the facts. What cannot be read is absent from them, never guessed.
+/// Gathers all facts. What cannot be read is absent from them, never guessed.
 pub fn gather() -> Gathered {
+    let mut found = described();
+    found.read_symbols();
+    found
+}
+
+/// Gathers what it takes to decide, and decides. The list of symbols is as long as all other reading
+/// together: it is looked at here only where BTF leaves a probe without a program and a kprobe might
+/// serve it.
+pub fn decide(purpose: Purpose) -> (Gathered, AttachPlan) {
+    let mut found = described();
+    let mut plan = plan::plan(&found.facts, purpose);
+    if plan.misses_kprobes() {
+        found.read_symbols();
+        plan = plan::plan(&found.facts, purpose);
+    }
+    (found, plan)
+}
+
+impl Gathered {
+    fn read_symbols(&mut self) {
+        let questions = plan::questions();
+        let symbols = Symbols::read(&questions.functions).unwrap_or_default();
+        self.facts.symbols = asked(symbols.owners(), &questions.functions);
+        self.symbols = Some(symbols);
+    }
+}
+
+/// The facts without the list of symbols: what BTF describes is in it.
+fn described() -> Gathered {
     let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let questions = plan::questions();
-    let symbols = Symbols::read(&questions.functions).unwrap_or_default();
     let mut facts = KernelFacts {
         release: read_line("/proc/sys/kernel/osrelease"),
-        symbols: asked(symbols.owners(), &questions.functions),
         has_kprobe_pmu: !read_line("/sys/bus/event_source/devices/kprobe/type").is_empty(),
         lockdown: parse_lockdown(&read_line("/sys/kernel/security/lockdown")),
         capabilities: parse_capabilities(&status),
         has_tracefs: is_mounted(&mounts, b"tracefs"),
         fusectl: super::fusectl::mount_point(&mounts),
-        has_symbols: symbols.are_shown,
+        has_symbols: symbols::are_shown(),
         ..KernelFacts::default()
     };
     let mut btf_ids = BTreeMap::new();
@@ -65,9 +92,13 @@ pub fn gather() -> Gathered {
             "the kernel's type information is not available: nothing can be attached"
         ),
     }
+    let functions = facts.functions.iter();
+    facts.symbols = functions
+        .map(|(name, function)| (name.clone(), function.module.clone()))
+        .collect();
     Gathered {
         facts,
-        symbols,
+        symbols: None,
         btf_ids,
     }
 }

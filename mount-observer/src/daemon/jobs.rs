@@ -19,11 +19,11 @@ use super::{
     namespaces::{self, Namespaces},
     scan::{ScanError, Scanner},
     schedule::Schedule,
-    symbols,
+    symbols::{self, Symbols},
 };
 use crate::{
     config::Config,
-    input::{Input, Scan, WaitFunction},
+    input::{Input, Scan},
     plan::{Fuse, KernelFacts},
     time::Mono,
 };
@@ -33,6 +33,8 @@ use crate::{
 pub enum Outcome {
     /// The observer should know.
     Inputs(Vec<Input>),
+    /// Where the kernel's functions lie.
+    Symbols(Symbols),
     /// The configuration was read again.
     Config(Box<Config>),
     /// It is in the log.
@@ -47,7 +49,7 @@ enum Done {
     Waiting(Duration, Vec<Input>),
     Tables(Vec<Input>),
     Names(Vec<Input>),
-    WaitFunctions(std::io::Result<Vec<WaitFunction>>),
+    Symbols(std::io::Result<Symbols>),
     Config(Option<Box<Config>>),
 }
 
@@ -71,7 +73,7 @@ pub struct Jobs {
     representatives: BTreeMap<u32, u32>,
     tables_wanted: BTreeSet<u32>,
     are_tables_away: bool,
-    functions: Demand,
+    symbols: Demand,
     fusectl: Option<Arc<Access>>,
     is_waiting_away: bool,
     is_config_away: bool,
@@ -147,7 +149,7 @@ impl Jobs {
             representatives: BTreeMap::new(),
             tables_wanted: BTreeSet::new(),
             are_tables_away: false,
-            functions: Demand::default(),
+            symbols: Demand::default(),
             fusectl,
             is_waiting_away: false,
             is_config_away: false,
@@ -204,7 +206,12 @@ impl Jobs {
                 )
             });
         }
-        self.functions.is_wanted |= wanted.wait_functions;
+        self.symbols.is_wanted |= wanted.symbols;
+    }
+
+    /// Has the list of symbols read.
+    pub const fn want_symbols(&mut self) {
+        self.symbols.is_wanted = true;
     }
 
     /// Reads the configuration again, unless that is being done.
@@ -250,13 +257,13 @@ impl Jobs {
             self.is_waiting_away = true;
             self.running.spawn_blocking(move || read_waiting(&fusectl));
         }
-        if self.functions.is_wanted && !self.functions.is_away {
-            self.functions = Demand {
+        if self.symbols.is_wanted && !self.symbols.is_away {
+            self.symbols = Demand {
                 is_wanted: false,
                 is_away: true,
             };
             self.running
-                .spawn_blocking(|| Done::WaitFunctions(symbols::wait_functions()));
+                .spawn_blocking(|| Done::Symbols(Symbols::read(&BTreeSet::new())));
         }
         if !self.tables_wanted.is_empty() && !self.are_tables_away {
             self.are_tables_away = true;
@@ -301,7 +308,26 @@ impl Jobs {
             self.is_config_away = false;
             return Some(Ok(config.map_or(Outcome::Nothing, Outcome::Config)));
         }
+        if let Done::Symbols(symbols) = done {
+            return Some(Ok(self.end_of_reading(symbols)));
+        }
         Some(Ok(Outcome::Inputs(self.end(done))))
+    }
+
+    /// What was known stays where nothing can be read. Tasks that wait are found by these functions,
+    /// so they are looked for at once.
+    fn end_of_reading(&mut self, symbols: std::io::Result<Symbols>) -> Outcome {
+        self.symbols.is_away = false;
+        match symbols {
+            Ok(symbols) => {
+                self.schedules.tasks_full.want_urgently();
+                Outcome::Symbols(symbols)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the kernel's symbols");
+                Outcome::Nothing
+            }
+        }
     }
 
     /// Takes back what was away, and hands on what was learnt.
@@ -337,11 +363,7 @@ impl Jobs {
                 inputs
             }
             Done::Names(inputs) => inputs,
-            Done::WaitFunctions(functions) => {
-                self.functions.is_away = false;
-                wait_functions(functions).into_iter().collect()
-            }
-            Done::Config(_) => Vec::new(),
+            Done::Config(_) | Done::Symbols(_) => Vec::new(),
         }
     }
 
@@ -366,18 +388,6 @@ impl Jobs {
                 scan,
                 is_full: look == Look::TasksFull,
             },
-        }
-    }
-}
-
-/// What was known stays where nothing can be read.
-fn wait_functions(functions: std::io::Result<Vec<WaitFunction>>) -> Option<Input> {
-    match functions {
-        Ok(functions) if functions.is_empty() => None,
-        Ok(functions) => Some(Input::WaitFunctions(functions)),
-        Err(error) => {
-            tracing::warn!(%error, "cannot read the kernel's symbols");
-            None
         }
     }
 }

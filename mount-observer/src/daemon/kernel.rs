@@ -7,23 +7,17 @@ mod globals;
 mod loader;
 mod tables;
 
-use std::{
-    io,
-    os::fd::{AsFd, OwnedFd},
-};
+use std::{io, os::fd::OwnedFd};
 
-use aya::{
-    Ebpf, EbpfError, EbpfLoader,
-    maps::Array,
-    programs::{ProgramError, RawTracePoint},
-};
-use mount_observer_common::{CALLS_MAX, Settings};
+use aya::maps::Array;
+use mount_observer_common::Settings;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-pub use attach::{Attached, Attachment};
+pub use attach::{AttachError, Attached, Attachment};
 pub use loader::{Links, Loader, LoaderError};
 
 use globals::Globals;
+use loader::Prepared;
 
 use super::{
     bpf,
@@ -39,7 +33,7 @@ use super::{
 use crate::{
     config::BpfLogLevel,
     errno::Errno,
-    input::{ProbeHealth, WaitFunction},
+    input::ProbeHealth,
     plan::{AttachPlan, Fuse, KernelFacts, Mechanism, Probe},
 };
 
@@ -55,30 +49,21 @@ pub enum LoadError {
     /// The privilege is missing.
     #[error("loading eBPF programs needs {0}")]
     Capabilities(String),
-    /// The object was refused.
-    #[error("cannot load the eBPF object")]
-    Object(#[source] EbpfError),
     /// A map was refused.
     #[error("cannot set up the maps")]
     Maps(#[from] MapsError),
     /// A program that only answers questions was refused.
     #[error("cannot load the program {0}")]
-    Program(&'static str, #[source] ProgramError),
+    Program(&'static str, #[source] AttachError),
     /// It did not answer.
     #[error("the program {0} did not answer")]
     Ask(&'static str, #[source] io::Error),
     /// The programs' messages cannot be read.
-    #[error("cannot read the programs' own messages")]
+    #[error("cannot read the programs' own messages, which needs CAP_SYS_ADMIN")]
     Log(#[from] aya_log::Error),
     /// The programs could not be prepared.
     #[error("cannot prepare the programs")]
     Loader(#[from] LoaderError),
-    /// The maps could not be shared.
-    #[error("cannot share the maps")]
-    Share(#[source] io::Error),
-    /// The object does not belong to this program.
-    #[error("the eBPF object has no program {0}")]
-    Missing(&'static str),
 }
 
 /// What the programs are told, and how large their maps are.
@@ -109,8 +94,6 @@ pub struct Kernel {
     pub scanner: Scanner,
     /// The check of single connections.
     pub checker: Option<ConnectionChecker>,
-    /// Where tasks wait for filesystems; empty when the symbols are hidden.
-    pub wait_functions: Vec<WaitFunction>,
     /// The observer's process number in the initial pid namespace.
     pub self_tgid: u32,
     /// Keeps the programs attached.
@@ -140,9 +123,12 @@ impl Kernel {
             .map_err(|(what, error)| LoadError::Maps(MapsError::Cpus(what, error)))?;
         let mut sizes = Sizes::for_cpus(cpus);
         sizes.ring_bytes = options.ring_bytes.unwrap_or(sizes.ring_bytes);
-        let globals = Globals::new(options, facts);
-        let mut ebpf = load_object(plan, &globals, sizes)?;
-        let who = Whoami::load(&mut ebpf)?;
+        if !plan.follows_calls() {
+            sizes.calls = 1;
+        }
+        let (loader, mut created, object) = Loader::new(Globals::new(options, facts), sizes)?;
+        let mut prepared = loader.prepare(object, found)?;
+        let who = Whoami::load(&mut prepared)?;
         let settings = Settings {
             slow_ns: options.slow_ns,
             tick_ns: who.tick_ns()?,
@@ -150,10 +136,7 @@ impl Kernel {
             registers_offset: facts.registers_offset,
             pad: 0,
         };
-        tables::set_settings(&mut ebpf, settings)?;
-        let wait_functions = found.symbols.wait_functions();
-        let loader = Loader::new(&ebpf, globals).map_err(LoadError::Share)?;
-        let mut prepared = loader.prepare(found)?;
+        tables::set_settings(&mut created, settings)?;
         let comes_and_goes = |probe: Probe| facts.fuse != Fuse::BuiltIn && probe.is_fuse();
         let (mut attached, links) = prepared.attach_all(plan, |probe| !comes_and_goes(probe));
         let (mut half, fuse_links) = prepared.attach_all(plan, comes_and_goes);
@@ -161,23 +144,17 @@ impl Kernel {
         attached.extend(half);
         // Until now path syscalls were counted by none.
         let is_stat_counted = attached.has(Probe::StatExit, Mechanism::FExit);
-        tables::set_syscalls(&mut ebpf, is_stat_counted)?;
-        // Only now: programs refer to maps by descriptors, which must stay open until all are loaded.
-        let mut maps = Maps::take(&mut ebpf, settings, sizes, cpus, attached.programs)?;
-        maps.replace_module_programs(module_programs);
-        maps.set_wait_functions(&wait_functions)?;
+        tables::set_syscalls(&mut created, is_stat_counted)?;
         let messages = match options.log {
             BpfLogLevel::Off => None,
-            BpfLogLevel::Warn | BpfLogLevel::Debug => Some(BpfLog::take(&mut ebpf)?),
+            BpfLogLevel::Warn | BpfLogLevel::Debug => Some(BpfLog::of(
+                attached.programs.iter().chain(&module_programs),
+            )?),
         };
-        let ring = maps::typed(
-            "EVENTS",
-            Ring::new(maps::take(&mut ebpf, "EVENTS")?, messages),
-        )?;
-        let mode = maps::typed(
-            "SCAN_MODE",
-            Array::try_from(maps::take(&mut ebpf, "SCAN_MODE")?),
-        )?;
+        let mut maps = Maps::take(&mut created, settings, sizes, cpus, attached.programs)?;
+        maps.replace_module_programs(module_programs);
+        let ring = maps::typed("EVENTS", Ring::new(created.take("EVENTS")?, messages))?;
+        let mode = maps::typed("SCAN_MODE", Array::try_from(created.take("SCAN_MODE")?))?;
         heap::give_back();
         Ok(Self {
             probes: attached.probes,
@@ -190,7 +167,6 @@ impl Kernel {
                 mode,
             },
             checker: attached.checker,
-            wait_functions,
             self_tgid: settings.self_tgid,
             attached: links,
             fuse: (facts.fuse != Fuse::BuiltIn).then_some(FuseModule {
@@ -221,41 +197,17 @@ fn lift_memlock() {
     }
 }
 
-fn load_object(plan: &AttachPlan, globals: &Globals, sizes: Sizes) -> Result<Ebpf, LoadError> {
-    let calls = if plan.follows_calls() { CALLS_MAX } else { 1 };
-    let mut loader = EbpfLoader::new();
-    loader
-        .btf(None)
-        .map_max_entries("TOTALS", sizes.totals)
-        .map_max_entries("IN_FLIGHT", sizes.in_flight)
-        .map_max_entries("CALLS", calls)
-        .map_max_entries("FUSE_CALLS", calls)
-        .map_max_entries("EVENTS", sizes.ring_bytes);
-    globals.override_in(&mut loader);
-    loader.load(OBJECT).map_err(LoadError::Object)
-}
-
 /// The program that says who and when it is.
 struct Whoami(OwnedFd);
 
 impl Whoami {
     const NAME: &'static str = "whoami";
 
-    fn load(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
-        let program: &mut RawTracePoint = ebpf
-            .program_mut(Self::NAME)
-            .ok_or(LoadError::Missing(Self::NAME))?
-            .try_into()
-            .map_err(|error| LoadError::Program(Self::NAME, error))?;
-        program
-            .load()
-            .map_err(|error| LoadError::Program(Self::NAME, error))?;
-        let fd = program
-            .fd()
-            .map_err(|error| LoadError::Program(Self::NAME, error))?;
-        let fd = fd.as_fd().try_clone_to_owned();
-        fd.map(Self)
-            .map_err(|error| LoadError::Ask(Self::NAME, error))
+    fn load(prepared: &mut Prepared<'_>) -> Result<Self, LoadError> {
+        prepared
+            .load_asked(Self::NAME)
+            .map(Self)
+            .map_err(|error| LoadError::Program(Self::NAME, error))
     }
 
     fn ask(&self, question: u64) -> Result<u32, LoadError> {

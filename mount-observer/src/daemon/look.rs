@@ -41,7 +41,9 @@ pub fn look(config: &Config) -> Result<Arc<Snapshot>, RunError> {
     };
     let observer = Observer::new(config, info)?;
     let mut engine = Engine::new(observer, kernel.maps, kernel.checker, kernel.probes);
-    engine.feed(symbols::inputs(kernel.wait_functions));
+    if let Some(symbols) = &found.symbols {
+        engine.set_symbols(symbols);
+    }
     engine.feed([Input::Layout {
         is_described: facts.assumed.is_empty(),
     }]);

@@ -1,5 +1,6 @@
 //! The maps: what the programs counted and track, read in batches, and the sets they match against.
 
+mod created;
 mod missed;
 
 use std::{
@@ -8,15 +9,14 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use aya::{
-    Ebpf,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
-};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use mount_observer_common::{
-    Counter, InFlight, SCOPE_FILTER_WORDS, Settings, TextRange, TotalsKey, TotalsSlot, TotalsValue,
+    CALLS_MAX, Counter, InFlight, SCOPE_FILTER_WORDS, Settings, TextRange, TextRanges, TotalsKey,
+    TotalsSlot, TotalsValue,
 };
 use zerocopy::FromBytes;
 
+pub(super) use created::Created;
 use missed::{Missed, missed_runs};
 
 use super::{
@@ -34,6 +34,9 @@ pub enum MapsError {
     /// The object has no such map: it does not belong to this program.
     #[error("the eBPF object has no map {0}")]
     Missing(&'static str),
+    /// The kernel did not make it.
+    #[error("cannot make map {0}")]
+    Create(String, #[source] MapError),
     /// The kernel refused.
     #[error("map {0}")]
     Aya(&'static str, #[source] MapError),
@@ -58,8 +61,10 @@ pub struct Sizes {
     pub totals: u32,
     /// Entries of `IN_FLIGHT`.
     pub in_flight: u32,
-    /// Bytes of `EVENTS`.
+    /// Bytes of `EVENTS`, rounded up to a power of two of pages.
     pub ring_bytes: u32,
+    /// Entries of `CALLS` and of `FUSE_CALLS`.
+    pub calls: u32,
 }
 
 impl Sizes {
@@ -74,6 +79,26 @@ impl Sizes {
             totals: totals.min(16_384),
             in_flight: 16_384,
             ring_bytes: 1 << 20,
+            calls: CALLS_MAX,
+        }
+    }
+
+    /// Entries of a map; `None` for as many as the object says.
+    fn of(self, map: &str) -> Option<u32> {
+        match map {
+            "TOTALS" => Some(self.totals),
+            "IN_FLIGHT" => Some(self.in_flight),
+            "CALLS" | "FUSE_CALLS" => Some(self.calls),
+            "EVENTS" => {
+                let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
+                Some(
+                    self.ring_bytes
+                        .max(page)
+                        .checked_next_power_of_two()
+                        .unwrap_or(1 << 31),
+                )
+            }
+            _ => None,
         }
     }
 }
@@ -99,7 +124,8 @@ pub struct Maps {
     attached_to_module: Vec<OwnedFd>,
     /// Runs that programs missed which are gone.
     missed_before: Missed,
-    wait_ranges: Array<MapData, TextRange>,
+    wait_functions: Array<MapData, TextRanges>,
+    abort_causes: Array<MapData, TextRanges>,
     /// Entries seen at the last read, for the fill level.
     filled: Fill,
 }
@@ -119,16 +145,16 @@ impl fmt::Debug for Maps {
 }
 
 impl Maps {
-    /// Takes the maps out of a loaded object; `attached` are the programs whose missed runs count.
+    /// Takes the maps; `attached` are the programs whose missed runs count.
     pub(super) fn take(
-        ebpf: &mut Ebpf,
+        created: &mut Created,
         settings: Settings,
         sizes: Sizes,
         cpus: usize,
         attached: Vec<OwnedFd>,
     ) -> Result<Self, MapsError> {
-        let totals = take(ebpf, "TOTALS")?;
-        let in_flight = take(ebpf, "IN_FLIGHT")?;
+        let totals = created.take("TOTALS")?;
+        let in_flight = created.take("IN_FLIGHT")?;
         let in_flight_fd = duplicate("IN_FLIGHT", &in_flight)?;
         // Per-CPU values are rounded up to 8 bytes each: TotalsSlot is a multiple of that.
         let totals_bytes = size_of::<TotalsSlot>() * cpus;
@@ -139,17 +165,27 @@ impl Maps {
             in_flight: typed("IN_FLIGHT", HashMap::try_from(in_flight))?,
             in_flight_fd,
             in_flight_reader: BatchReader::new(8, size_of::<InFlight>(), sizes.in_flight),
-            counters: typed("COUNTERS", PerCpuArray::try_from(take(ebpf, "COUNTERS")?))?,
+            counters: typed("COUNTERS", PerCpuArray::try_from(created.take("COUNTERS")?))?,
             settings,
-            settings_map: typed("SETTINGS", Array::try_from(take(ebpf, "SETTINGS")?))?,
-            servers: WatchedSet::new("SERVERS", ebpf)?,
-            scope: WatchedSet::new("SCOPE", ebpf)?,
-            scope_filter: typed("SCOPE_FILTER", Array::try_from(take(ebpf, "SCOPE_FILTER")?))?,
-            mount_points: MountPoints::take(ebpf)?,
+            settings_map: typed("SETTINGS", Array::try_from(created.take("SETTINGS")?))?,
+            servers: WatchedSet::new("SERVERS", created)?,
+            scope: WatchedSet::new("SCOPE", created)?,
+            scope_filter: typed(
+                "SCOPE_FILTER",
+                Array::try_from(created.take("SCOPE_FILTER")?),
+            )?,
+            mount_points: MountPoints::take(created)?,
             attached,
             attached_to_module: Vec::new(),
             missed_before: Missed::default(),
-            wait_ranges: typed("WAIT_RANGES", Array::try_from(take(ebpf, "WAIT_RANGES")?))?,
+            wait_functions: typed(
+                "WAIT_FUNCTIONS",
+                Array::try_from(created.take("WAIT_FUNCTIONS")?),
+            )?,
+            abort_causes: typed(
+                "ABORT_CAUSES",
+                Array::try_from(created.take("ABORT_CAUSES")?),
+            )?,
             filled: Fill::default(),
         })
     }
@@ -159,13 +195,16 @@ impl Maps {
         let ranges = functions.iter().map(|function| TextRange {
             start: function.start,
             end: function.end,
+            tag: 1,
         });
-        let none = TextRange { start: 0, end: 0 };
-        let ranges = ranges.chain(std::iter::repeat(none));
-        for (index, range) in (0..self.wait_ranges.len()).zip(ranges) {
-            typed("WAIT_RANGES", self.wait_ranges.set(index, range, 0))?;
-        }
-        Ok(())
+        let ranges = text_ranges(ranges);
+        typed("WAIT_FUNCTIONS", self.wait_functions.set(0, ranges, 0))
+    }
+
+    /// Tells the programs by which functions whoever aborts a connection comes.
+    pub fn set_abort_causes(&mut self, causes: &[TextRange]) -> Result<(), MapsError> {
+        let ranges = text_ranges(causes.iter().copied());
+        typed("ABORT_CAUSES", self.abort_causes.set(0, ranges, 0))
     }
 
     /// Every counter and histogram, summed over CPUs.
@@ -332,8 +371,8 @@ struct WatchedSet {
 }
 
 impl WatchedSet {
-    fn new(name: &'static str, ebpf: &mut Ebpf) -> Result<Self, MapsError> {
-        let map = typed(name, HashMap::try_from(take(ebpf, name)?))?;
+    fn new(name: &'static str, created: &mut Created) -> Result<Self, MapsError> {
+        let map = typed(name, HashMap::try_from(created.take(name)?))?;
         Ok(Self {
             name,
             map,
@@ -365,6 +404,17 @@ impl WatchedSet {
     }
 }
 
+/// The ranges in one value; the rest of it is empty.
+fn text_ranges(ranges: impl Iterator<Item = TextRange>) -> TextRanges {
+    let mut value = TextRanges::default();
+    value
+        .0
+        .iter_mut()
+        .zip(ranges)
+        .for_each(|(at, range)| *at = range);
+    value
+}
+
 /// Adds up one key's values of all CPUs.
 fn sum(values: &[u8]) -> TotalsValue {
     let mut sum = TotalsValue::ZERO;
@@ -381,10 +431,6 @@ fn sum(values: &[u8]) -> TotalsValue {
         }
     }
     sum
-}
-
-pub(super) fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, MapsError> {
-    ebpf.take_map(name).ok_or(MapsError::Missing(name))
 }
 
 pub(super) fn typed<T>(name: &'static str, map: Result<T, MapError>) -> Result<T, MapsError> {

@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use aya::{
-    Ebpf,
-    maps::{
-        Array, MapData,
-        lpm_trie::{Key, LpmTrie},
-    },
+use aya::maps::{
+    Array, MapData,
+    lpm_trie::{Key, LpmTrie},
 };
 use mount_observer_common::{MATCHED_PATH_BYTES, MountPath, MountTarget};
 
-use super::maps::{MapsError, take, typed};
+use super::maps::{Created, MapsError, typed};
 use crate::input::MountPoint;
 
 /// Entries of the trie; a mount point takes two.
@@ -31,9 +28,9 @@ pub(super) struct MountPoints {
 }
 
 impl MountPoints {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, MapsError> {
-        let trie = typed(NAME, LpmTrie::try_from(take(ebpf, NAME)?))?;
-        let changes = typed(CHANGES, Array::try_from(take(ebpf, CHANGES)?))?;
+    pub(super) fn take(created: &mut Created) -> Result<Self, MapsError> {
+        let trie = typed(NAME, LpmTrie::try_from(created.take(NAME)?))?;
+        let changes = typed(CHANGES, Array::try_from(created.take(CHANGES)?))?;
         Ok(Self {
             trie,
             entries: BTreeMap::new(),

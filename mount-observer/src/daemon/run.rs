@@ -22,7 +22,8 @@ use super::{
     config_file::ConfigSource,
     confine,
     engine::{Engine, slow_ns},
-    facts, heap,
+    facts::{self, Gathered},
+    heap,
     http::{self, Heartbeats, HttpError, Shared},
     jobs::{Jobs, Outcome},
     kernel::{Kernel, LoadError, Options},
@@ -31,14 +32,13 @@ use super::{
     namespaces::{self, Namespaces},
     notify::ServiceManager,
     ring::{BATCH_MAX, Ring},
-    symbols,
 };
 use crate::{
     config::{Config, listen_address},
     errno::Errno,
     input::{Input, ProbeHealth, SelfInfo},
     observer::Observer,
-    plan::{Fuse, KernelFacts, Purpose, plan},
+    plan::{Fuse, Purpose},
     scope::ScopeError,
     sight,
     snapshot::Snapshot,
@@ -89,9 +89,8 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
         .map_err(|error| RunError::System("leave the working directory", error))?;
     let address = listen_address(&config.web.listen_address)
         .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9967)));
-    let found = facts::gather();
+    let (found, plan) = facts::decide(Purpose::Watch(config.probes.statx));
     let facts = &found.facts;
-    let plan = plan(facts, Purpose::Watch(config.probes.statx));
     let listener = http::bind(address)?;
     let kernel = Kernel::load(&plan, &found, &options(config))?;
     report(&kernel.probes);
@@ -106,7 +105,7 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
         .build()
         .map_err(|error| RunError::System("start the event loop", error))?;
     let result = runtime.block_on(async {
-        let (daemon, shared, tables) = Daemon::start(config, source, kernel, facts, log)?;
+        let (daemon, shared, tables) = Daemon::start(config, source, kernel, &found, log)?;
         http::serve(listener, shared)?;
         tracing::info!(%address, statx = plan.statx.name(), "observing");
         daemon.watch(tables).await
@@ -172,7 +171,7 @@ impl Daemon {
         config: &Config,
         source: ConfigSource,
         kernel: Kernel,
-        facts: &KernelFacts,
+        found: &Gathered,
         log: &LogGuard,
     ) -> Result<(Self, Shared, mpsc::Receiver<mountinfo::Table>), RunError> {
         let own_namespace = mountinfo::namespace_of("self")
@@ -183,9 +182,11 @@ impl Daemon {
         };
         let observer = Observer::new(config, info)?;
         let mut engine = Engine::new(observer, kernel.maps, kernel.checker, kernel.probes);
-        engine.feed(symbols::inputs(kernel.wait_functions));
+        if let Some(symbols) = &found.symbols {
+            engine.set_symbols(symbols);
+        }
         engine.feed([Input::Layout {
-            is_described: facts.assumed.is_empty(),
+            is_described: found.facts.assumed.is_empty(),
         }]);
 
         let (snapshots, seen) = watch::channel(None);
@@ -200,7 +201,10 @@ impl Daemon {
             .map_err(|error| RunError::System("read the mount table", error))?;
         engine.feed([namespaces::own_table(own_namespace, own_table)]);
 
-        let mut jobs = Jobs::new(kernel.scanner, Namespaces::new(own_namespace), facts);
+        let mut jobs = Jobs::new(kernel.scanner, Namespaces::new(own_namespace), &found.facts);
+        if found.symbols.is_none() {
+            jobs.want_symbols();
+        }
         engine.feed(jobs.look_at_everything());
         engine.tick();
         let daemon = Self {
@@ -286,6 +290,9 @@ impl Daemon {
         let Some(mut change) = change else { return };
         self.jobs.set_holders(change.attached.holders.take());
         self.engine.set_fuse(change.attached);
+        if let Some(symbols) = &change.symbols {
+            self.engine.set_symbols(symbols);
+        }
         self.engine.feed(change.inputs);
     }
 
@@ -309,6 +316,7 @@ impl Daemon {
     fn take(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Inputs(inputs) => self.engine.feed(inputs),
+            Outcome::Symbols(symbols) => self.engine.set_symbols(&symbols),
             Outcome::Config(config) => self.reconfigure(*config),
             Outcome::Nothing => {}
         }

@@ -4,12 +4,12 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fs::File,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Read as _},
 };
 
-use mount_observer_common::{AbortCause, CauseRange};
+use mount_observer_common::{AbortCause, TextRange};
 
-use crate::input::{Input, WaitFunction};
+use crate::input::WaitFunction;
 
 /// Functions that a task enters to wait for a filesystem's answer and for nothing else, except the
 /// last two: buffered reads of any filesystem wait in the first, and the open file tells which; in
@@ -113,15 +113,11 @@ impl Symbols {
     }
 
     /// Where whoever aborts a connection comes from; none when addresses are not shown.
-    pub fn cause_ranges(&self) -> Vec<CauseRange> {
+    pub fn abort_causes(&self) -> Vec<TextRange> {
         let found = ABORT_CAUSES.iter().filter_map(|&(name, cause)| {
             let (start, end) = self.range(name)?;
-            Some(CauseRange {
-                start,
-                end,
-                cause: cause.to_wire(),
-                pad: 0,
-            })
+            let tag = u64::from(cause.to_wire());
+            Some(TextRange { start, end, tag })
         });
         found.collect()
     }
@@ -163,18 +159,13 @@ impl Symbols {
     }
 }
 
-/// Finds the wait functions once more: a module may have come.
-pub fn wait_functions() -> io::Result<Vec<WaitFunction>> {
-    Symbols::read(&BTreeSet::new()).map(|symbols| symbols.wait_functions())
-}
-
-/// The wait functions for the observer, and whether there are any.
-pub fn inputs(functions: Vec<WaitFunction>) -> [Input; 2] {
-    let unseen = Input::Unseen {
-        what: "list of kernel symbols: needs CAP_SYSLOG and kernel.kptr_restrict below 2",
-        count: u64::from(functions.is_empty()),
-    };
-    [unseen, Input::WaitFunctions(functions)]
+/// Whether addresses are shown: those of the first symbols, of which some may be zero by right.
+pub fn are_shown() -> bool {
+    let mut start = vec![0; 4096];
+    let read = File::open("/proc/kallsyms").and_then(|mut list| list.read(&mut start));
+    let start = start.get(..read.unwrap_or(0)).unwrap_or_default();
+    let mut lines = start.split(|&byte| byte == b'\n');
+    lines.any(|line| Line::parse(line).is_some_and(|line| line.start != 0))
 }
 
 /// Farthest a stack's address lies from the start of its function; beyond, the code has gone.

@@ -23,7 +23,8 @@ pub struct KernelFacts {
     pub fuse: Fuse,
     /// Functions that BTF describes.
     pub functions: BTreeMap<String, Function>,
-    /// Functions that `/proc/kallsyms` lists, shown or not: what a kprobe can be put on.
+    /// Functions that `/proc/kallsyms` lists, shown or not: what a kprobe can be put on. Where that was
+    /// not read, those that BTF describes.
     pub symbols: BTreeMap<String, Owner>,
     /// Tracepoints by the names of their `btf_trace_*` types in BTF.
     pub tracepoints: BTreeMap<String, Owner>,

@@ -272,6 +272,8 @@ pub fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
 /// What the kernel says about a loaded program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProgramInfo {
+    /// Its number in the kernel.
+    pub id: u32,
     /// Its name, cut to 15 bytes.
     pub name: [u8; 16],
     /// How often it did not run when it should have: it was running on that CPU already
@@ -300,6 +302,7 @@ pub fn info_of(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
     let verified = u32::try_from(word(VERIFIED) & u64::from(u32::MAX)).unwrap_or(0);
     let name = u128::from(word(NAME)) | u128::from(word(NAME + 1)) << 64;
     Ok(ProgramInfo {
+        id: u32::try_from(word(0) >> 32).unwrap_or(0),
         name: name.to_le_bytes(),
         missed_runs: word(RECURSION_MISSES),
         verified_instructions: (verified != 0).then_some(verified),

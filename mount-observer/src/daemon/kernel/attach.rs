@@ -153,13 +153,17 @@ impl Attached {
 
 /// Why one candidate did not work.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AttachError {
+pub enum AttachError {
+    /// The object is not the one this was built with.
     #[error("the object has no such program")]
     Missing,
+    /// Its target is not described.
     #[error("BTF has no {0}")]
     Undescribed(&'static str),
+    /// Its target is in a module that cannot be looked into.
     #[error("cannot open the BTF of module {0}")]
     Module(String, #[source] io::Error),
+    /// The kernel refused.
     #[error("refused")]
     Call(#[from] io::Error),
 }

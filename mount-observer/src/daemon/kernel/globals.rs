@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use aya::EbpfLoader;
 use mount_observer_common::MAY_READ_KERNEL;
 use zerocopy::IntoBytes;
 
@@ -50,14 +49,7 @@ impl Globals {
         self.0.insert(name.to_owned(), value.to_vec());
     }
 
-    /// For aya.
-    pub(super) fn override_in<'a>(&'a self, loader: &mut EbpfLoader<'a>) {
-        for (name, value) in &self.0 {
-            loader.override_global(name, value.as_slice(), true);
-        }
-    }
-
-    /// Names, values, and that they must exist: for `aya_obj`.
+    /// Names, values, and that they must exist.
     pub(super) fn for_object(&self) -> impl Iterator<Item = (&str, (&[u8], bool))> {
         let globals = self.0.iter();
         globals.map(|(name, value)| (name.as_str(), (value.as_slice(), true)))

@@ -1,8 +1,8 @@
-//! Loads and attaches the programs, onto the maps that aya made. Not through aya: 0.14 sets no
-//! `attach_btf_obj_fd`, so it cannot reach the functions of a module (aya-rs/aya#300, #301); it reads
-//! the kernel's BTF once more for what [`Gathered`] knows already, 6 ms and 22 MB; and where FUSE is a
-//! module the programs that look at it are loaded again, onto the same maps, when it comes back.
-//! Once aya does all three, this file can go.
+//! Loads and attaches the programs. Not through `aya::Ebpf`: 0.14 sets no `attach_btf_obj_fd`, so it
+//! cannot reach the functions of a module (aya-rs/aya#300, #301); it parses the kernel's BTF once more
+//! for what [`Gathered`] knows already, 50 ms and 22 MB; and where FUSE is a module the programs that
+//! look at it are loaded again, onto the same maps, when it comes back. Once aya does all three, this
+//! file can go, and `daemon/maps/created.rs` with it.
 
 use std::{
     collections::BTreeMap,
@@ -11,22 +11,19 @@ use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
-use aya::{
-    Ebpf,
-    maps::{Map, MapData, MapError},
-};
+use aya::maps::{MapData, MapError};
 use aya_obj::{Object, ParseError, relocation::EbpfRelocationError};
 
 use super::{
     OBJECT,
     attach::{AttachError, Attached},
     globals::Globals,
-    tables,
 };
 use crate::{
     daemon::{
         bpf::{self, ModuleBtf, Verdict},
         facts::{Gathered, fuse},
+        maps::{Created, MapsError, Sizes},
     },
     plan::{AttachPlan, Candidate, Mechanism, Probe},
 };
@@ -40,11 +37,14 @@ pub enum LoaderError {
     /// It names a map that is not there.
     #[error("cannot put the maps into the eBPF object")]
     Relocate(#[from] EbpfRelocationError),
+    /// A map was refused.
+    #[error("cannot make the maps")]
+    Maps(#[from] MapsError),
     /// The map of constants was refused.
     #[error("cannot make the map of constants")]
-    Map(#[from] MapError),
+    Constants(#[from] MapError),
     /// The kernel refused.
-    #[error("cannot set up the map of constants")]
+    #[error("cannot fill in the maps")]
     Call(#[from] io::Error),
 }
 
@@ -78,27 +78,26 @@ impl Links {
 }
 
 impl Loader {
-    /// Takes part in the maps of a loaded object.
-    pub(super) fn new(ebpf: &Ebpf, globals: Globals) -> io::Result<Self> {
-        let mut maps = BTreeMap::new();
-        for (name, map) in ebpf.maps() {
-            if let Some(data) = data_of(map) {
-                maps.insert(name.to_owned(), data.fd().as_fd().try_clone_to_owned()?);
-            }
-        }
-        // Each set of programs has its own constants.
-        maps.remove(CONSTANTS);
-        Ok(Self { maps, globals })
+    /// Makes the maps, and takes part in them.
+    pub(super) fn new(
+        globals: Globals,
+        sizes: Sizes,
+    ) -> Result<(Self, Created, Object), LoaderError> {
+        let object = Object::parse(OBJECT)?;
+        let created = Created::new(&object, sizes)?;
+        let maps = created.descriptors()?;
+        Ok((Self { maps, globals }, created, object))
     }
 
     /// Fits the programs to what this kernel has now.
-    pub(super) fn prepare<'a>(&self, found: &'a Gathered) -> Result<Prepared<'a>, LoaderError> {
-        if let Some(causes) = self.maps.get(tables::CAUSES) {
-            tables::write_causes(causes.as_fd(), &found.symbols)?;
-        }
+    pub(super) fn prepare<'a>(
+        &self,
+        object: Object,
+        found: &'a Gathered,
+    ) -> Result<Prepared<'a>, LoaderError> {
         let mut globals = self.globals.clone();
         globals.set_offsets(&found.facts);
-        Prepared::new(&self.maps, &globals, found)
+        Prepared::new(object, &self.maps, &globals, found)
     }
 
     /// Loads and attaches what looks at FUSE.
@@ -107,7 +106,7 @@ impl Loader {
         plan: &AttachPlan,
         found: &Gathered,
     ) -> Result<(Attached, Links), LoaderError> {
-        let mut prepared = self.prepare(found)?;
+        let mut prepared = self.prepare(Object::parse(OBJECT)?, found)?;
         Ok(prepared.attach_all(plan, Probe::is_fuse))
     }
 }
@@ -128,11 +127,11 @@ pub(super) struct Prepared<'a> {
 
 impl<'a> Prepared<'a> {
     fn new(
+        mut object: Object,
         maps: &BTreeMap<String, OwnedFd>,
         globals: &Globals,
         found: &'a Gathered,
     ) -> Result<Self, LoaderError> {
-        let mut object = Object::parse(OBJECT)?;
         object.patch_map_data(globals.for_object().collect())?;
         let definitions = std::mem::take(&mut object.maps);
         let constants = definitions
@@ -167,6 +166,11 @@ impl<'a> Prepared<'a> {
             module_users: 0,
             _constants: constants,
         })
+    }
+
+    /// Loads a program that only answers questions.
+    pub(super) fn load_asked(&mut self, program: &'static str) -> Result<OwnedFd, AttachError> {
+        self.load(program, None, Verdict::RAW_TRACEPOINT, 0)
     }
 
     /// Loads and attaches what serves these probes.
@@ -214,7 +218,8 @@ impl<'a> Prepared<'a> {
                 .ok_or(AttachError::Undescribed(target))?,
             None => 0,
         };
-        let program = self.load(candidate, verdict, btf_id)?;
+        let module = candidate.module.as_deref();
+        let program = self.load(candidate.program, module, verdict, btf_id)?;
         let link = match candidate.mechanism {
             Mechanism::TpBtf | Mechanism::FEntry | Mechanism::FExit => {
                 Some(bpf::attach_traced(program.as_fd())?)
@@ -229,31 +234,27 @@ impl<'a> Prepared<'a> {
 
     fn load(
         &mut self,
-        candidate: &Candidate,
+        name: &'static str,
+        module: Option<&str>,
         verdict: Verdict,
         btf_id: u32,
     ) -> Result<OwnedFd, AttachError> {
-        if let Some(module) = &candidate.module
+        if let Some(module) = module
             && !self.modules.contains_key(module)
         {
             let btf = ModuleBtf::of(module)
-                .map_err(|error| AttachError::Module(module.clone(), error))?;
-            self.modules.insert(module.clone(), btf);
+                .map_err(|error| AttachError::Module(module.to_owned(), error))?;
+            self.modules.insert(module.to_owned(), btf);
         }
-        let module = candidate.module.as_ref();
         let module = module.and_then(|module| self.modules.get(module));
-        let program = self
-            .object
-            .programs
-            .get(candidate.program)
-            .ok_or(AttachError::Missing)?;
+        let program = self.object.programs.get(name).ok_or(AttachError::Missing)?;
         let function = self
             .object
             .functions
             .get_mut(&program.function_key())
             .ok_or(AttachError::Missing)?;
         Ok(bpf::load(
-            candidate.program,
+            name,
             &mut function.instructions,
             &program.license,
             verdict,
@@ -265,18 +266,4 @@ impl<'a> Prepared<'a> {
 fn module_users() -> u32 {
     let loaded = fuse::loaded();
     loaded.and_then(|module| module.users).unwrap_or(0)
-}
-
-/// The maps our object has are of these types.
-pub(super) fn data_of(map: &Map) -> Option<&MapData> {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "maps of 25 other types")]
-    match map {
-        Map::Array(data)
-        | Map::PerCpuArray(data)
-        | Map::HashMap(data)
-        | Map::PerCpuHashMap(data)
-        | Map::LpmTrie(data)
-        | Map::RingBuf(data) => Some(data),
-        _ => None,
-    }
 }

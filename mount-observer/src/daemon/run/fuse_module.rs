@@ -17,7 +17,7 @@ use crate::{
             fuse::{self, Loaded},
         },
         kernel::{Attached, FuseModule, Links, Loader, LoaderError},
-        symbols,
+        symbols::Symbols,
     },
     input::{Input, ProbeHealth},
     plan::{AttachPlan, Probe, Purpose, plan},
@@ -35,6 +35,8 @@ const SETTLING: Duration = Duration::from_secs(5);
 pub(super) struct Change {
     /// In place of what was attached.
     pub(super) attached: Attached,
+    /// Where its functions lie.
+    pub(super) symbols: Option<Symbols>,
     /// What else is new.
     pub(super) inputs: Vec<Input>,
 }
@@ -138,9 +140,13 @@ impl Follower {
                 );
                 self.identity = loading.identity;
                 self.links = loading.links;
+                let found = loading.found;
                 Some(Change {
                     attached: loading.attached,
-                    inputs: inputs(&loading.found),
+                    symbols: found.symbols,
+                    inputs: vec![Input::Layout {
+                        is_described: found.facts.assumed.is_empty(),
+                    }],
                 })
             }
             Ok(Err(error)) => {
@@ -195,16 +201,8 @@ impl Follower {
                 probes: probes.map(health).collect(),
                 ..Attached::default()
             },
+            symbols: None,
             inputs: Vec::new(),
         }
     }
-}
-
-/// What is known of the kernel once the module is there.
-fn inputs(found: &Gathered) -> Vec<Input> {
-    let layout = Input::Layout {
-        is_described: found.facts.assumed.is_empty(),
-    };
-    let functions = symbols::inputs(found.symbols.wait_functions());
-    functions.into_iter().chain([layout]).collect()
 }
