@@ -1,33 +1,25 @@
 //! What the observer knows about itself: what it lost, what is not attached, what it counted.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+mod losses;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use mount_observer_common::Counter;
 
+pub use losses::RUNS_LOST;
+
+use losses::{Losses, SHELL_LOSS};
+
 use crate::{
     detect::{Layout, Scans, Sight},
-    input::{KernelHealth, ProbeHealth},
+    input::{KernelHealth, ProbeHealth, Scan},
     sight::{self, Attached, Blinds, NotSeen},
     snapshot::Probe,
     time::Mono,
 };
 
-/// How long a loss makes what we see unsure.
-pub const LOSS_REMEMBERED_FOR: Duration = Duration::from_mins(1);
-
 /// Incomplete scans in a row from which on they count as failing.
 const SCAN_FAILURES_MAX: u32 = 3;
-
-/// Kernel-side counters whose growth can hide a stall, a failure or an exit. The others lose detail
-/// only: a latency, a path, a record that the totals counted.
-const HIDING: [Counter; 3] = [
-    Counter::InFlightFull,
-    Counter::TotalsFull,
-    Counter::RingFull,
-];
 
 /// Kernel-side counters that count what was not kept.
 const DROPS: [Counter; 8] = [
@@ -48,15 +40,11 @@ pub const CALLS_MISSED: &str = "calls_missed";
 /// What the pure part itself refuses, besides what its collections count.
 const REFUSALS: [&str; 3] = ["paths_refused", "records_undecodable", "rows_undecodable"];
 
-/// Prefix of counters of the shell's own losses.
-const SHELL_LOSS: &str = "lost_";
-
 /// The observer's health.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     kernel: KernelHealth,
-    /// When each counter that can hide something last grew, and by how much.
-    losses: BTreeMap<&'static str, (Mono, u64)>,
+    losses: Losses,
     /// Inputs taken, by source.
     pub events: BTreeMap<&'static str, u64>,
     /// Inputs refused, by reason.
@@ -76,12 +64,9 @@ impl Health {
     /// Takes what the kernel side says about itself.
     pub fn update(&mut self, now: Mono, health: KernelHealth) {
         for &(name, count) in &health.counters {
-            if !is_hiding(name) {
-                continue;
-            }
             let before = self.counter(name);
             if count > before {
-                self.losses.insert(name, (now, count - before));
+                self.losses.note(now, name, count - before);
             }
         }
         self.kernel = health;
@@ -128,14 +113,25 @@ impl Health {
     }
 
     /// A scan over the holders ended.
-    pub fn scanned_holders(&mut self, is_complete: bool) {
-        self.has_scanned_holders = self.has_scanned_holders || is_complete;
-        self.failed_holder_scans = failures(self.failed_holder_scans, is_complete);
+    pub fn scanned_holders(&mut self, scan: &Scan) {
+        self.has_scanned_holders = self.has_scanned_holders || scan.is_complete;
+        self.failed_holder_scans = failures(self.failed_holder_scans, scan.is_complete);
+        if scan.is_complete {
+            self.losses.looked_at_holders(scan.begun);
+        }
     }
 
     /// A scan over the tasks ended.
-    pub fn scanned_tasks(&mut self, is_complete: bool) {
-        self.failed_task_scans = failures(self.failed_task_scans, is_complete);
+    pub fn scanned_tasks(&mut self, scan: &Scan, is_full: bool) {
+        self.failed_task_scans = failures(self.failed_task_scans, scan.is_complete);
+        if scan.is_complete && is_full {
+            self.losses.looked_at_tasks(scan.begun);
+        }
+    }
+
+    /// Whether a look at everything has to make up for what was missed.
+    pub const fn wants_looks(&self) -> bool {
+        self.losses.wants_looks()
     }
 
     /// A counter of the kernel side.
@@ -156,18 +152,12 @@ impl Health {
             let blinding = lacking.filter(|probe| is_of(sight::blinds(probe.probe)));
             blinding.map(missing_text).collect()
         };
-        let lately = self
-            .losses
-            .iter()
-            .filter(|(_, (at, _))| now.since(*at) < LOSS_REMEMBERED_FOR);
         Sight {
             sees_requests: self.is_attached("fuse_end"),
             sees_connections: self.is_attached("connection_check"),
             fuse_probes_missing: missing(|blinds| blinds.fuse),
             kernel_probes_missing: missing(|blinds| blinds.kernel),
-            losses: lately
-                .map(|(name, (_, count))| format!("{name} {count}"))
-                .collect(),
+            losses: self.losses.words(now),
             scans: self.scans(),
             sees_every_process,
             layout: self.layout,
@@ -283,10 +273,6 @@ fn missing_text(probe: &ProbeHealth) -> String {
     format!("{} ({})", probe.probe, probe.reason)
 }
 
-fn is_hiding(name: &str) -> bool {
-    HIDING.iter().any(|counter| counter.name() == name) || name.starts_with(SHELL_LOSS)
-}
-
 fn is_drop(name: &str) -> bool {
     DROPS.iter().any(|counter| counter.name() == name)
         || name == CALLS_MISSED
@@ -307,8 +293,9 @@ mod tests {
         health.update(Mono(1), lost(CALLS_MISSED));
         assert_eq!(health.sight(Mono(2), true).losses, [""; 0]);
         assert!(health.dropped().contains(&(CALLS_MISSED, 3)));
-        health.update(Mono(3), lost("lost_probe_runs"));
-        assert_eq!(health.sight(Mono(4), true).losses, ["lost_probe_runs 3"]);
+        assert!(!health.wants_looks());
+        health.update(Mono(3), lost(RUNS_LOST));
+        assert!(health.wants_looks());
     }
 
     #[test]

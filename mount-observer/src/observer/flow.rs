@@ -189,7 +189,7 @@ impl Observer {
             "scan_tasks_light"
         };
         self.health.took(source);
-        self.health.scanned_tasks(scan.is_complete);
+        self.health.scanned_tasks(scan, is_full);
         let (rows, bad) = decode::rows(&scan.bytes);
         self.health.refuse("rows_undecodable", bad);
         let tasks: Vec<Task> = rows

@@ -43,7 +43,7 @@ impl Found {
 impl Observer {
     pub(super) fn on_holders(&mut self, scan: &Scan) {
         self.health.took("scan_holders");
-        self.health.scanned_holders(scan.is_complete);
+        self.health.scanned_holders(scan);
         let (rows, bad) = decode::rows(&scan.bytes);
         self.health.refuse("rows_undecodable", bad);
         let mut found: BTreeMap<Dev, Found> = BTreeMap::new();

@@ -59,6 +59,7 @@ scenarios! {
     loss_does_not_resolve_an_alert
     lost_latencies_hide_nothing
     lost_records_are_never_ok
+    missed_runs_are_made_up_for
     missing_detail_is_told_and_nothing_is_unknown
     missing_probe_is_unknown
     mount_out_of_scope_is_not_watched

@@ -220,6 +220,7 @@ fn learn(world: &mut World, first: &str, rest: &[&str]) -> Option<()> {
                 "in_flight_full",
                 "totals_full",
                 "slot_collisions",
+                "lost_probe_runs",
             ];
             let name = known.into_iter().find(|name| rest.first() == Some(name))?;
             let lost: u64 = rest.get(1)?.parse().ok()?;

@@ -30,7 +30,7 @@ const STATIC: &str = "-C target-feature=+crt-static";
 const TESTS: [&str; 3] = ["rig", "host", "vm"];
 
 /// Programs of the machine that tests, bindfs and sshfs start. The first that is there is taken.
-const TOOLS: [&[&str]; 29] = [
+const TOOLS: [&[&str]; 30] = [
     &["/bin/sh"],
     &["/bin/bash"],
     &["/bin/cat"],
@@ -51,6 +51,7 @@ const TOOLS: [&[&str]; 29] = [
     &["/usr/bin/nsenter"],
     &["/usr/bin/head"],
     &["/usr/bin/tail"],
+    &["/usr/bin/readlink", "/bin/readlink"],
     &["/usr/bin/setpriv"],
     &["/usr/bin/stat"],
     &["/usr/bin/unshare"],

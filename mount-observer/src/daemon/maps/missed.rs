@@ -5,10 +5,10 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
 };
 
-use crate::{daemon::bpf, health::CALLS_MISSED};
-
-/// Name of the counter of runs that a program missed.
-const PROBE_RUNS_LOST: &str = "lost_probe_runs";
+use crate::{
+    daemon::bpf,
+    health::{CALLS_MISSED, RUNS_LOST},
+};
 
 /// Runs that programs left out.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,7 +32,7 @@ impl Missed {
 
     /// As the observer takes them.
     pub(super) const fn counters(self) -> [(&'static str, u64); 2] {
-        [(PROBE_RUNS_LOST, self.runs), (CALLS_MISSED, self.calls)]
+        [(RUNS_LOST, self.runs), (CALLS_MISSED, self.calls)]
     }
 }
 

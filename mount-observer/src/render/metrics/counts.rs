@@ -73,14 +73,16 @@ pub(super) const REASONS: &[Count] = &[
         "hides: operations that found no room in their map",
     ),
     ("ring_full", "hides: records that found no room in the ring"),
-    (
-        "lost_probe_runs",
-        "hides: runs of a program that the kernel left out",
-    ),
     ("lost_map_reads", "hides: readings of a map that failed"),
     (
         "lost_watches",
         "hides: changes of what the programs look for that failed",
+    ),
+    (
+        "lost_probe_runs",
+        "runs that a program which looks at FUSE left out, because it was preempted on that processor: \
+         looks at the whole kernel make up for them, and they hide something only where those do not \
+         come within 20 s",
     ),
     (
         "calls_missed",
