@@ -19,5 +19,6 @@ pub fn is_below(value: u64, limit: u64) -> u64 {
 /// The first value where `bit` is 1, the second where it is 0.
 #[inline(always)]
 pub fn select(bit: u64, one: u64, other: u64) -> u64 {
-    other ^ ((one ^ other) & bit.wrapping_neg())
+    let mask = core::hint::black_box(bit.wrapping_neg());
+    other ^ ((one ^ other) & mask)
 }
