@@ -174,8 +174,12 @@ fn a_hung_backend_is_hung_with_a_running_server_and_victims_behind_a_directory_l
         let hung = observer.wait_for(
             &mount.dev,
             HUNG_AFTER + SOON,
-            "hung with both victims",
-            |seen| seen.state() == "hung" && seen.number("blocked") == 2,
+            "hung with both victims and what they wait in",
+            |seen| {
+                let tasks = seen.list("blocked_tasks");
+                let are_named = tasks.iter().all(|task| task["waits_in"].is_string());
+                seen.state() == "hung" && tasks.len() == 2 && are_named
+            },
         );
         assert_eq!(hung.server_status(), "running", "{:#}", hung.0);
         assert_eq!(hung.number("in_flight"), 1, "{:#}", hung.0);

@@ -57,7 +57,7 @@ pub fn are_met(test: &str, needs: &[Need]) -> bool {
     if missing.is_empty() {
         return true;
     }
-    let complaint = format!("{test} needs {}", missing.join(", "));
+    let complaint = format!("{test}: needs {}", missing.join(", "));
     assert!(!is_required(), "{complaint}");
     say(&format!("SKIPPED: {complaint}"));
     false

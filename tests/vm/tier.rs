@@ -1,7 +1,10 @@
 //! How each probe is attached on each kernel of the matrix: what the plan promises there, read from
 //! what users read.
 
-use mount_observer_tests::{Observer, host_test};
+use std::process::Command;
+
+use mount_observer_tests::{Observer, host_test, observer::binary};
+use serde_json::Value;
 
 use crate::{guest, skip};
 
@@ -116,6 +119,43 @@ fn every_probe_is_attached_as_planned_for_this_kernel() {
         }
         let probes = &snapshot["observer"]["probes"];
         assert_eq!(wrong, Vec::<String>::new(), "{probes:#}");
+    });
+}
+
+/// Instructions that the verifier may go through for one program: a tenth of what it allows.
+const VERIFIED_MAX: u64 = 100_000;
+
+#[test]
+fn each_program_is_small_to_the_verifier_and_the_start_is_timed() {
+    host_test(&[], |_| {
+        let checked = Command::new(binary())
+            .args(["check", "--json"])
+            .output()
+            .expect("it runs");
+        let report: Value = serde_json::from_slice(&checked.stdout).expect("it tells in JSON");
+        let start_ms = report["start_ms"].as_u64().expect("the start is timed");
+        let attached = report["attached"].as_array().expect("a list");
+        // Two iterators, the syscalls, and what looks at FUSE.
+        assert!(attached.len() > 6, "{report:#}");
+        let verified = |place: &Value| {
+            Some((
+                place["verified_instructions"].as_u64()?,
+                place["program"].to_string(),
+            ))
+        };
+        let mut verified: Vec<_> = attached.iter().filter_map(verified).collect();
+        verified.sort();
+        println!(
+            "FIGURE: started in {start_ms} ms; most instructions verified: {:?}",
+            verified.last()
+        );
+        let is_told = verified.len() == attached.len();
+        assert!(
+            is_told || verified.is_empty(),
+            "the kernel tells all or none: {report:#}"
+        );
+        verified.retain(|&(instructions, _)| instructions > VERIFIED_MAX);
+        assert_eq!(verified, []);
     });
 }
 

@@ -103,11 +103,21 @@ impl Run {
         self.stdout.iter().filter_map(|line| test(line)).collect()
     }
 
-    /// Tests that said they did not run, which is no pass.
-    pub(super) fn skipped(&self) -> Vec<&str> {
-        self.output
-            .iter()
-            .filter_map(|(_, line)| line.strip_prefix("SKIPPED: "))
+    /// Tests that said they did not run, which is no pass: name and reason.
+    pub(super) fn skipped(&self) -> Vec<(&str, &str)> {
+        self.said("SKIPPED: ")
+    }
+
+    /// Tests that said that what they are about does not exist on this kernel: name and reason.
+    pub(super) fn not_here(&self) -> Vec<(&str, &str)> {
+        self.said("NOT HERE: ")
+    }
+
+    fn said(&self, word: &str) -> Vec<(&str, &str)> {
+        let lines = self.output.iter();
+        let lines = lines.filter_map(|(_, line)| line.strip_prefix(word));
+        lines
+            .map(|line| line.split_once(": ").unwrap_or((line, "")))
             .collect()
     }
 
@@ -140,7 +150,8 @@ mod tests {
 1200 kernel 6.12.117\r
 1300 begin host\r
 1400 out test a::b ... ok\r
-1500 err SKIPPED: a::c needs the package strace\r
+1500 err SKIPPED: a::c: needs the package strace\r
+1500 err NOT HERE: a::b: no such function\r
 1500 out test a::c ... ok\r
 1600 out test a::d ... FAILED\r
 1700 out test a::e ... ignored, not here\r
@@ -172,7 +183,8 @@ mod tests {
                 ("a::e".to_owned(), Outcome::Ignored),
             ]
         );
-        assert_eq!(host.skipped(), ["a::c needs the package strace"]);
+        assert_eq!(host.skipped(), [("a::c", "needs the package strace")]);
+        assert_eq!(host.not_here(), [("a::b", "no such function")]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) fn tests(ran: &[Ran]) -> String {
         writeln!(text, "    {}  {row}", marks.join(" ")).ok();
     }
     if !rows.is_empty() {
-        text.push_str("    . passed, F failed, i ignored, s skipped, - not run\n");
+        text.push_str("    . passed, F failed, i ignored, s skipped, n nothing to test on this kernel, - not run\n");
     }
     text
 }
@@ -39,14 +39,12 @@ pub(super) fn tests(ran: &[Ran]) -> String {
 fn marks(runs: &[Run]) -> BTreeMap<String, &'static str> {
     let mut marks = BTreeMap::new();
     for run in runs {
-        let skipped: BTreeSet<_> = run
-            .skipped()
-            .into_iter()
-            .filter_map(|line| line.split(' ').next())
-            .collect();
+        let skipped: BTreeSet<_> = run.skipped().into_iter().map(|(name, _)| name).collect();
+        let absent: BTreeSet<_> = run.not_here().into_iter().map(|(name, _)| name).collect();
         for test in run.tests() {
             let mark = match test.outcome {
                 Outcome::Passed if skipped.contains(test.name.as_str()) => "s",
+                Outcome::Passed if absent.contains(test.name.as_str()) => "n",
                 Outcome::Passed => ".",
                 Outcome::Failed => "F",
                 Outcome::Ignored => "i",
@@ -65,11 +63,12 @@ mod tests {
     #[test]
     fn a_test_that_said_it_was_skipped_has_not_passed() {
         let report = Report::parse(
-            "1 begin host\n2 err SKIPPED: b needs root\n3 out test a ... ok\n\
-             4 out test b ... ok\n5 out test c ... FAILED\n6 out test d ... ignored\n",
+            "1 begin host\n2 err SKIPPED: b: needs root\n2 err NOT HERE: e: no BTF\n\
+             3 out test a ... ok\n4 out test b ... ok\n5 out test c ... FAILED\n\
+             6 out test d ... ignored\n7 out test e ... ok\n",
         );
         let marks: Vec<_> = marks(&report.runs).into_iter().collect();
-        let expected = [("a", "."), ("b", "s"), ("c", "F"), ("d", "i")];
+        let expected = [("a", "."), ("b", "s"), ("c", "F"), ("d", "i"), ("e", "n")];
         let expected = expected.map(|(name, mark)| (format!("host::{name}"), mark));
         assert_eq!(marks, expected);
     }

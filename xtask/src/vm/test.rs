@@ -173,7 +173,9 @@ fn show(ran: &Ran) {
     for run in &report.runs {
         lines.push(line(run));
         let skipped = run.skipped().into_iter();
-        lines.extend(skipped.map(|skipped| format!("    SKIPPED: {skipped}")));
+        lines.extend(skipped.map(|(test, why)| format!("    SKIPPED: {test}: {why}")));
+        let absent = run.not_here().into_iter();
+        lines.extend(absent.map(|(test, why)| format!("    NOT HERE: {test}: {why}")));
         if !run.is_ok() {
             let output = run.output.iter().map(|(_, line)| line.as_str());
             let output: Vec<_> = output.filter(|line| !line.ends_with("... ok")).collect();
