@@ -33,6 +33,8 @@ pub struct Candidate {
     /// The module whose BTF describes the function; `None` where the kernel's own does, or where
     /// none is needed.
     pub module: Owner,
+    /// The probe without which it would leave behind what it opens.
+    pub after: Option<Probe>,
     /// Why it is tried.
     pub reason: String,
 }
@@ -245,6 +247,7 @@ fn candidate(facts: &KernelFacts, way: &Way) -> Candidate {
         program: way.program,
         target: way.target,
         module,
+        after: way.after,
         reason,
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Way {
     pub(super) prototype: Option<Prototype>,
     /// Helpers that not every kernel has, or not always.
     pub(super) helpers: &'static [&'static str],
+    /// The probe that closes what it opens: one that is attached before it, or it is not tried.
+    pub(super) after: Option<Probe>,
 }
 
 /// A function as a program knows it.
@@ -69,6 +71,7 @@ const fn way(
         variants: &[],
         prototype: None,
         helpers,
+        after: None,
     }
 }
 
@@ -84,6 +87,13 @@ impl Way {
     const fn on(self, prototype: Prototype) -> Self {
         Self {
             prototype: Some(prototype),
+            ..self
+        }
+    }
+
+    const fn after(self, probe: Probe) -> Self {
+        Self {
+            after: Some(probe),
             ..self
         }
     }

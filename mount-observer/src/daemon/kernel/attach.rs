@@ -65,7 +65,9 @@ impl Attached {
             let (mechanism, refusal) = match alternative {
                 Alternative::Refused(mechanism, reason) => (mechanism, reason.clone()),
                 Alternative::Tried(candidate) => {
-                    let tried = attach(candidate)
+                    let tried = self
+                        .may_follow(candidate)
+                        .and_then(|()| attach(candidate))
                         .and_then(|program| self.keep(planned.probe, candidate, program));
                     match tried {
                         Ok(()) => {
@@ -87,6 +89,15 @@ impl Attached {
             "a probe was tried"
         );
         self.probes.push(health);
+    }
+
+    /// Refuses a program whose counterpart is not attached.
+    fn may_follow(&self, candidate: &Candidate) -> Result<(), AttachError> {
+        let is_attached = |probe| self.attachments.iter().any(|found| found.probe == probe);
+        match candidate.after {
+            Some(probe) if !is_attached(probe) => Err(AttachError::Unclosed(probe.name())),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Puts a program that works where it is used from.
@@ -160,6 +171,9 @@ pub enum AttachError {
     /// Its target is not described.
     #[error("BTF has no {0}")]
     Undescribed(&'static str),
+    /// What closes what it opens is not attached.
+    #[error("without {0} nothing closes what it opens")]
+    Unclosed(&'static str),
     /// Its target is in a module that cannot be looked into.
     #[error("cannot open the BTF of module {0}")]
     Module(String, #[source] io::Error),
@@ -179,5 +193,53 @@ impl AttachError {
             cause = error.source();
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::{
+        config::StatxMode,
+        plan::{KernelFacts, Purpose, plan},
+    };
+
+    /// Facts of a kernel where a call of FUSE can be seen every way.
+    const FACTS: &str = include_str!("../../../../tests/data/kernels/6.12.json");
+
+    /// How the calls of FUSE end up where only these mechanisms work, and why.
+    fn calls(works: impl Fn(Mechanism) -> bool) -> (Option<&'static str>, String) {
+        let facts: KernelFacts = serde_json::from_str(FACTS).unwrap();
+        let plan = plan(&facts, Purpose::Watch(StatxMode::Off));
+        let mut attached = Attached::default();
+        for planned in &plan.probes {
+            attached.attach(planned, |candidate| {
+                if works(candidate.mechanism) {
+                    Ok(File::open("/dev/null")?.into())
+                } else {
+                    Err(AttachError::Missing)
+                }
+            });
+        }
+        let name = Probe::FuseCall.name();
+        let found = attached.probes.into_iter().find(|end| end.probe == name);
+        found.map(|end| (end.kind, end.reason)).unwrap()
+    }
+
+    #[test]
+    fn a_call_of_fuse_is_not_opened_where_nothing_closes_it() {
+        assert_eq!(calls(|_| true).0, Some("fentry"));
+        let (kind, reason) = calls(|mechanism| mechanism == Mechanism::FEntry);
+        assert_eq!(kind, None);
+        let refused = "fentry: without fuse_return nothing closes what it opens";
+        assert!(reason.contains(refused), "{reason}");
+    }
+
+    #[test]
+    fn what_knows_that_nothing_closes_it_stands_in() {
+        let (kind, reason) = calls(|mechanism| mechanism != Mechanism::FExit);
+        assert_eq!(kind, Some("kprobe"), "{reason}");
     }
 }

@@ -79,6 +79,7 @@ fn fuse_as_a_module_is_traced_through_its_own_btf() {
             program: "fuse_send_fentry",
             target: "queue_request_and_unlock",
             module: Some("fuse".to_owned()),
+            after: None,
             reason: "at the function's entry, with typed arguments, through the BTF of module fuse"
                 .to_owned(),
         }

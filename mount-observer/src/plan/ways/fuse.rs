@@ -1,7 +1,10 @@
 //! FUSE: `fs/fuse/{dev,inode,control}.c`, and who serves it.
 
 use super::{Prototype, Way, way};
-use crate::plan::Mechanism::{FEntry, FExit, Iterator, KProbe, RawTracepoint, TestRun, TpBtf};
+use crate::plan::{
+    Mechanism::{FEntry, FExit, Iterator, KProbe, RawTracepoint, TestRun, TpBtf},
+    Probe,
+};
 
 /// The request's fields that both ends of a request need.
 const REQUEST: &[&str] = &[
@@ -120,10 +123,15 @@ pub(super) fn end() -> Vec<Way> {
     ]
 }
 
+/// The typed ones take it that every call they open is closed; the others know that none is.
 pub(super) fn call() -> Vec<Way> {
     vec![
-        way(FEntry, "fuse_call_idmap", "__fuse_simple_request", CALLED).on(CALL_IDMAP),
-        way(FEntry, "fuse_call", "fuse_simple_request", CALLED).on(CALL),
+        way(FEntry, "fuse_call_idmap", "__fuse_simple_request", CALLED)
+            .on(CALL_IDMAP)
+            .after(Probe::FuseReturn),
+        way(FEntry, "fuse_call", "fuse_simple_request", CALLED)
+            .on(CALL)
+            .after(Probe::FuseReturn),
         way(
             KProbe,
             "fuse_call_idmap_kprobe",
