@@ -83,7 +83,7 @@ impl Connection {
     /// Whether the rows of a scan that began then are about a time before this connection's end:
     /// it was still connected, and its servers ran.
     pub fn is_past(&self, begun: Mono, rows: &[Holder]) -> bool {
-        let is_ours = |row: &Holder| Some(row.connection) == self.address;
+        let is_ours = |row: &Holder| self.address.is_none_or(|address| row.connection == address);
         self.death.is_some_and(|death| begun < death.since) && rows.iter().all(is_ours)
     }
 
@@ -102,7 +102,7 @@ impl Connection {
             return Identity::Same;
         };
         let address = chosen.connection;
-        if self.is_other(address, chosen.is_connected) {
+        if self.is_other(now, address, chosen.is_connected) {
             return Identity::Other;
         }
         self.address = Some(address);
@@ -122,10 +122,14 @@ impl Connection {
         Identity::Same
     }
 
-    fn is_other(&self, address: u64, is_connected: bool) -> bool {
+    fn is_other(&self, now: Mono, address: u64, is_connected: bool) -> bool {
         let is_moved = self.address.is_some_and(|known| known != address);
-        let has_risen = is_connected && self.is_connected == Some(false);
-        is_moved || has_risen
+        is_moved || self.has_risen(now, is_connected)
+    }
+
+    /// Whether one that is read as alive cannot be the one that ended.
+    fn has_risen(&self, now: Mono, is_connected: bool) -> bool {
+        is_connected && (self.is_connected == Some(false) || self.outlives_abort(now))
     }
 
     fn add_server(&mut self, now: Mono, row: &Holder) {
@@ -162,9 +166,7 @@ impl Connection {
                 self.address = None;
                 Identity::Lost
             }
-            Some(state) if state.is_connected && self.is_connected == Some(false) => {
-                Identity::Other
-            }
+            Some(state) if self.has_risen(now, state.is_connected) => Identity::Other,
             Some(state) => {
                 self.observe_state(now, state.is_connected, state.waiting);
                 Identity::Same
@@ -185,14 +187,16 @@ impl Connection {
     }
 
     fn observe_state(&mut self, now: Mono, is_connected: bool, waiting: u32) {
-        self.is_connected = Some(is_connected);
         self.observe_waiting(now, waiting);
-        let is_inferred = self
-            .death
-            .is_some_and(|death| death.how == Cause::NobodyHolds);
-        if !is_connected && (self.death.is_none() || is_inferred) {
+        let how = self.death.map(|death| death.how);
+        if is_connected && how == Some(Cause::Aborted) {
+            // Whoever aborts it has not come that far.
+            return;
+        }
+        self.is_connected = Some(is_connected);
+        if !is_connected && how != Some(Cause::Disconnected) {
             self.die(now, Cause::Disconnected);
-        } else if is_connected && is_inferred {
+        } else if is_connected && how == Some(Cause::NobodyHolds) {
             self.death = None;
         }
         if is_connected {
@@ -248,7 +252,7 @@ impl Connection {
             } else {
                 ServerStatus::Running
             }
-        } else if self.is_dying() || !self.servers.is_empty() {
+        } else if !self.servers.is_empty() || self.is_dying() && !self.is_server_spared() {
             ServerStatus::Gone
         } else {
             ServerStatus::Unknown

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use mount_observer_tests::{
     FaultFsMount, FuseMount, Observer, Process, Sandbox, host_test,
     observer::Superblock,
-    scene::{FAST, SOON, call, keep_busy, wait_until_blocked},
+    scene::{FAST, SOON, call, keep_busy, outcome, wait_until_blocked},
 };
 use nix::{
     errno::Errno,
@@ -55,6 +55,20 @@ fn a_killed_server_is_named_as_what_ended_its_connection() {
         mount.server.signal(Signal::SIGKILL);
         let pid = mount.server.pid();
         expect(observer, &mount, "server_exit", Some(pid), "faultfs");
+    });
+}
+
+#[test]
+fn a_server_killed_before_it_was_looked_for_needs_no_second_look() {
+    with_mount(|sandbox, observer, _| {
+        // The look for the first mount's server was just made: the next has to wait its turn.
+        let mount = sandbox.faultfs("another");
+        let report = outcome(sandbox, "stat", &mount.path, &[]);
+        assert_eq!(report, "ok 1", "the observer has had time to see the mount");
+        mount.server.signal(Signal::SIGKILL);
+        let fired = observer.wait_for_transition(&mount.dev, "dead", "firing", SOON);
+        let evidence = fired.text("evidence");
+        assert!(!evidence.contains("no process holds"), "{evidence}");
     });
 }
 

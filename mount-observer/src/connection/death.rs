@@ -37,6 +37,8 @@ pub enum Cause {
     Disconnected,
     /// Nobody holds its descriptor.
     NobodyHolds,
+    /// The kernel was seen to begin to abort it; nothing has read it since.
+    Aborted,
 }
 
 /// What a mount table that shows the superblock says about its connection's end.
@@ -60,13 +62,38 @@ impl Connection {
         }
     }
 
-    /// The kernel began to abort it, and nothing can read it: that has to settle it, because an abort of
-    /// a live connection never fails.
+    /// The kernel began to abort it, and nothing can read it now: that has to settle it, because an
+    /// abort of a live connection never fails.
     pub fn observe_unread_abort(&mut self, now: Mono, abort: Abort) {
         self.observe_abort(abort);
         if self.death.is_none() {
-            self.die(now, Cause::Disconnected);
+            self.die(now, Cause::Aborted);
         }
+    }
+
+    /// Whether what was only seen to be aborted would have to be gone by now.
+    pub(super) fn outlives_abort(&self, now: Mono) -> bool {
+        let is_aborted = self.death.is_some_and(|death| death.how == Cause::Aborted);
+        is_aborted
+            && self
+                .abort
+                .as_ref()
+                .is_none_or(|abort| abort.is_refuted_at(now))
+    }
+
+    /// Whether it ended in a way that leaves its server alone, whoever that is.
+    pub(super) fn is_server_spared(&self) -> bool {
+        let is_held = self
+            .death
+            .is_some_and(|death| death.how != Cause::NobodyHolds);
+        let abort = self.abort.as_ref().filter(|_| is_held);
+        abort.is_some_and(|abort| match abort.cause {
+            AbortCause::Unknown
+            | AbortCause::Fusectl
+            | AbortCause::ForcedUnmount
+            | AbortCause::Timeout => true,
+            AbortCause::ServerExit | AbortCause::Unmount => false,
+        })
     }
 
     /// How it was aborted, where that was seen.
@@ -82,11 +109,13 @@ impl Connection {
 
     pub(super) fn die(&mut self, now: Mono, how: Cause) {
         let seen = self.abort.as_ref().map_or(now, |abort| abort.at.min(now));
-        let since = self.death.map_or(seen, |death| death.since);
+        let known = self.death;
+        // That it is read now as it was seen to become settles nothing anew.
+        let known_aborted = known.filter(|death| death.how == Cause::Aborted);
         self.death = Some(Death {
-            since,
+            since: known.map_or(seen, |death| death.since),
             how,
-            is_confirmed: false,
+            is_confirmed: known_aborted.is_some_and(|death| death.is_confirmed),
         });
     }
 
@@ -128,7 +157,8 @@ impl Connection {
         let is_served = !has_exited && servers.any(|server| server.is_holding);
         let may_be_forced = match self.abort.as_ref().map(|abort| abort.cause) {
             Some(AbortCause::ForcedUnmount) => true,
-            Some(AbortCause::Unknown) | None => is_served,
+            Some(AbortCause::Unknown) => is_served || self.servers.is_empty(),
+            None => is_served,
             Some(
                 AbortCause::ServerExit
                 | AbortCause::Fusectl

@@ -117,6 +117,50 @@ fn an_abort_where_nothing_can_be_read_is_a_death_unless_it_unmounts() {
 }
 
 #[test]
+fn a_reading_after_an_abort_that_had_to_do_settles_nothing_anew() {
+    let mut connection = Connection::default();
+    connection.observe_unread_abort(at(12), aborted(10, AbortCause::ServerExit));
+    assert_eq!(connection.confirm_death(at(13)), Confirmation::Settled);
+    let row = holder(0xa, 99, true);
+    let identity = connection.observe_holders(at(20), &[&row], true);
+    assert_eq!(identity, Identity::Same, "whoever aborts it takes a moment");
+    let death = |connection: &Connection| connection.death(at(30), false).unwrap();
+    assert_eq!(death(&connection).how, Cause::Aborted);
+    assert_eq!(check(&mut connection, 30, false), Identity::Same);
+    let end = death(&connection);
+    assert_eq!((end.since, end.how), (at(10), Cause::Disconnected));
+}
+
+#[test]
+fn what_lives_long_after_an_abort_that_had_to_do_is_another_connection() {
+    let mut connection = Connection::default();
+    connection.observe_unread_abort(at(12), aborted(10, AbortCause::ServerExit));
+    let row = holder(0xa, 100, true);
+    let identity = connection.observe_holders(at(2_010), &[&row], true);
+    assert_eq!(identity, Identity::Other);
+}
+
+#[test]
+fn an_abort_nobody_can_tell_from_a_forced_unmount_waits_where_no_server_is_known() {
+    let mut connection = Connection::default();
+    connection.observe_unread_abort(at(10), aborted(10, AbortCause::Unknown));
+    assert_eq!(connection.confirm_death(at(20)), Confirmation::TooEarly);
+    assert_eq!(connection.confirm_death(at(210)), Confirmation::Settled);
+}
+
+#[test]
+fn a_server_nobody_has_seen_is_gone_only_where_its_end_is_what_was_seen() {
+    for (cause, status) in [
+        (AbortCause::ServerExit, ServerStatus::Gone),
+        (AbortCause::Fusectl, ServerStatus::Unknown),
+    ] {
+        let mut connection = Connection::default();
+        connection.observe_unread_abort(at(10), aborted(10, cause));
+        assert_eq!(connection.status(), status);
+    }
+}
+
+#[test]
 fn an_abort_that_is_recorded_late_still_tells_how() {
     let mut connection = served();
     check(&mut connection, 12, false);

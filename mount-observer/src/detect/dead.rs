@@ -25,6 +25,7 @@ pub(super) fn judge(view: &View<'_>) -> Option<Condition> {
     let how = match death.how {
         Cause::Disconnected => "the kernel says the connection is aborted",
         Cause::NobodyHolds => "no process holds the connection's /dev/fuse",
+        Cause::Aborted => "the kernel was seen to abort the connection",
     };
     let abort = connection.abort();
     let mut evidence = vec![how.to_owned()];

@@ -10,6 +10,7 @@ use crate::{
     decode::{self, Abort, Holder, Queued, Row},
     detect::Layout,
     errno::Errno,
+    health::Health,
     input::{ConnectionCheck, Effect, Scan},
     requests::Walk,
     snapshot::ServerStatus,
@@ -62,11 +63,13 @@ impl Observer {
             }
         }
         let is_proof = self.is_layout_right(&found) && scan.is_complete;
+        // Anything may read as a dead connection with some number.
+        let is_believed = self.health.layout() != Layout::Doubtful;
         let devs: Vec<Dev> = self.superblocks.keys().copied().collect();
         for dev in devs {
             let is_its_own = |found: &Found| {
                 let superblock = self.superblocks.get(&dev);
-                superblock.is_some_and(|s| s.connection.is_among(&found.holders))
+                is_believed && superblock.is_some_and(|s| s.connection.is_among(&found.holders))
             };
             match found.remove(&dev).filter(is_its_own) {
                 Some(found) => self.on_found(dev, found, scan),
@@ -236,16 +239,16 @@ impl Observer {
         }) else {
             return;
         };
-        let was_dying = superblock.connection.is_dying();
-        let readers = ["connection_check", "holders"];
-        if readers.iter().any(|probe| self.health.is_attached(probe)) {
-            superblock.connection.observe_abort(abort);
-        } else {
-            let connection = &mut superblock.connection;
+        let connection = &mut superblock.connection;
+        let was_dying = connection.is_dying();
+        if is_settled_by_abort(&self.health, connection) {
             connection.observe_unread_abort(self.now.mono, abort);
+        } else {
+            connection.observe_abort(abort);
         }
+        let is_news = connection.is_dying() && !was_dying;
         let dev = superblock.id.dev;
-        if superblock.connection.is_unmounting() && !was_dying {
+        if is_news {
             self.ask(Effect::ReadMountinfo(self.mounts.namespaces_of(dev)));
         }
         self.follow(dev);
@@ -307,5 +310,18 @@ impl Observer {
             self.effects.push(Effect::WatchServers(list));
             self.asked.servers = servers;
         }
+    }
+}
+
+/// Whether the record of an abort has to do, because the connection cannot be asked. Only a living one
+/// is recorded, and as long as it lives its number is that of its superblock and of no other
+/// (`fuse_kill_sb_anon`, `fs/fuse/inode.c`, v5.10 to v7.3), if only the layout is right.
+fn is_settled_by_abort(health: &Health, connection: &Connection) -> bool {
+    let can_ask = connection.address.is_some() && health.is_attached("connection_check");
+    let has_readers = || ["connection_check", "holders"].map(|probe| health.is_attached(probe));
+    match health.layout() {
+        Layout::Described => !can_ask,
+        Layout::Fitting => has_readers() == [false, false],
+        Layout::Doubtful => false,
     }
 }

@@ -26,6 +26,7 @@ macro_rules! scenarios {
 
 scenarios! {
     abort_of_a_past_connection_says_nothing
+    aborted_before_any_scan_by_somebody_else
     aborted_connection_is_dead_until_unmounted
     answers_just_below_the_threshold_are_not_slow
     backend_hangs_and_victims_queue_behind_the_directory_lock
@@ -33,6 +34,7 @@ scenarios! {
     connection_that_cannot_be_asked_is_found_by_the_scans
     dead_before_the_observer_started
     dead_in_a_single_look
+    dead_row_of_a_doubtful_layout_is_unknown
     enotconn_from_a_living_server_is_an_error_not_a_death
     every_mount_is_shown_and_none_hides_another
     excluded_by_configuration_ends_its_alert
@@ -49,6 +51,7 @@ scenarios! {
     fusectl_abort_says_who
     hang_of_unknown_age_in_a_single_look_is_unknown
     hang_older_than_the_observer_is_seen_at_once
+    killed_before_any_scan_is_dead_at_once
     killed_caller_beside_others_that_wait
     killed_caller_of_a_queued_request_leaves_nothing
     killed_server_is_dead_at_once
@@ -93,6 +96,7 @@ scenarios! {
     unmount_known_before_its_table_says_nothing
     unmount_seen_late_in_another_namespace_says_nothing
     unmount_whose_abort_is_seen_says_nothing
+    unmounted_before_any_scan_says_nothing
     unmounting_a_healthy_mount_says_nothing
     vanishing_while_erroring_is_gone_not_recovered
     virtiofs_has_no_server_to_miss
