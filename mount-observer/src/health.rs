@@ -152,10 +152,13 @@ impl Health {
             let blinding = lacking.filter(|probe| is_of(sight::blinds(probe.probe)));
             blinding.map(missing_text).collect()
         };
+        let resting = self.kernel.probes.iter().filter(|probe| probe.is_resting);
+        let resting = resting.map(|probe| probe.probe);
         Sight {
             sees_requests: self.is_attached("fuse_end"),
             sees_connections: self.is_attached("connection_check"),
             fuse_probes_missing: missing(|blinds| blinds.fuse),
+            fuse_probes_resting: resting.filter(|probe| sight::blinds(probe).fuse).collect(),
             kernel_probes_missing: missing(|blinds| blinds.kernel),
             losses: self.losses.words(now),
             scans: self.scans(),

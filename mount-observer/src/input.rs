@@ -158,6 +158,8 @@ pub struct ProbeHealth {
     pub kind: Option<&'static str>,
     /// Whether the plan wanted it; one that is off by configuration is not a loss.
     pub is_wanted: bool,
+    /// Whether there was nothing to see for it: a loss only where a mount table shows that there is.
+    pub is_resting: bool,
     /// Why this kind, or why not.
     pub reason: String,
 }

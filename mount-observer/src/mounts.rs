@@ -45,6 +45,8 @@ struct Namespace {
     fingerprint: (usize, u64),
     lines: Vec<Line>,
     covered: Vec<bool>,
+    /// Whether FUSE serves one of them.
+    shows_fuse: bool,
     bad_lines: u64,
 }
 
@@ -114,6 +116,7 @@ impl Mounts {
             read_at,
             fingerprint,
             covered: covered(&parsed.lines),
+            shows_fuse: parsed.lines.iter().any(is_fuse),
             lines: parsed.lines,
             bad_lines: parsed.bad_lines,
         };
@@ -211,6 +214,13 @@ impl Mounts {
             .any(|fstype| Service::of(&fstype) == Service::Fuse)
     }
 
+    /// Whether there is any mount of FUSE, virtiofs included.
+    pub fn shows_fuse(&self) -> bool {
+        self.namespaces
+            .values()
+            .any(|namespace| namespace.shows_fuse)
+    }
+
     /// Namespaces in which a superblock is mounted.
     pub fn namespaces_of(&self, dev: Dev) -> Vec<u32> {
         let shows = |namespace: &Namespace| namespace.lines.iter().any(|line| line.dev == dev);
@@ -280,6 +290,10 @@ struct Labelled<'a> {
     is_own: bool,
     line: &'a Line,
     is_covered: bool,
+}
+
+fn is_fuse(line: &Line) -> bool {
+    Service::of(&text::lossy(&line.fstype)) != Service::Kernel
 }
 
 /// The best label first: in the observer's own namespace, reachable, short.

@@ -159,6 +159,11 @@ impl Observer {
             .any(|connection| connection.awaits_table(now) && !connection.awaits_table(ticked))
     }
 
+    /// Whether some mount table shows a FUSE mount, in scope or not.
+    pub fn shows_fuse(&self) -> bool {
+        self.mounts.shows_fuse()
+    }
+
     /// What was known at the last tick.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot)

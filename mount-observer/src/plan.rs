@@ -65,6 +65,11 @@ impl PlannedProbe {
         self.unwanted.is_none()
     }
 
+    /// Whether there is nothing to see yet.
+    pub fn is_resting(&self) -> bool {
+        self.unwanted == Some(NO_FUSE)
+    }
+
     /// What is tried, best first.
     pub fn candidates(&self) -> impl Iterator<Item = &Candidate> {
         self.alternatives

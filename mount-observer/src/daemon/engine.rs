@@ -113,6 +113,9 @@ impl Engine {
     pub fn set_fuse(&mut self, fuse: Attached) {
         self.checker = fuse.checker;
         self.maps.replace_module_programs(fuse.programs);
+        // Its functions lie elsewhere when it comes again.
+        let unset = self.maps.set_abort_causes(&[]);
+        self.note("forget the causes of aborts", unset);
         for health in fuse.probes {
             let mut known = self.probes.iter_mut();
             if let Some(known) = known.find(|known| known.probe == health.probe) {
@@ -138,6 +141,11 @@ impl Engine {
         let set = self.maps.set_abort_causes(&symbols.abort_causes());
         self.note("set the causes of aborts", set);
         self.feed([Input::WaitFunctions(functions)]);
+    }
+
+    /// Whether some mount table shows a FUSE mount.
+    pub fn shows_fuse(&self) -> bool {
+        self.observer.shows_fuse()
     }
 
     /// Whether the next tick should not wait for its turn.

@@ -4,6 +4,7 @@
 
 mod attach;
 mod globals;
+mod holds;
 mod loader;
 mod tables;
 

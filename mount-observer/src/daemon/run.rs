@@ -221,9 +221,10 @@ impl Daemon {
             superblocks_max,
             service: ServiceManager::connect(),
             _attached: kernel.attached,
-            fuse: kernel
-                .fuse
-                .map(|module| Follower::new(module, Purpose::Watch(config.probes.statx))),
+            fuse: kernel.fuse.map(|module| {
+                let is_there = found.facts.fuse != Fuse::Absent;
+                Follower::new(module, Purpose::Watch(config.probes.statx), is_there)
+            }),
         };
         Ok((daemon, shared, tables))
     }
@@ -277,7 +278,9 @@ impl Daemon {
     fn beat(&mut self) {
         self.drain();
         let now = clock::now().mono;
-        let change = self.fuse.as_mut().and_then(|fuse| fuse.look(now));
+        let has_mounts = self.engine.shows_fuse();
+        let fuse = self.fuse.as_mut();
+        let change = fuse.and_then(|fuse| fuse.look(now, has_mounts));
         self.follow(change);
         if now.since(self.ticked) >= TICK || self.engine.is_due(self.ticked, now) {
             self.ticked = now;
@@ -288,10 +291,13 @@ impl Daemon {
     /// Goes on with the programs there are now.
     fn follow(&mut self, change: Option<Change>) {
         let Some(mut change) = change else { return };
+        let is_attached = !change.attached.attachments.is_empty();
         self.jobs.set_holders(change.attached.holders.take());
         self.engine.set_fuse(change.attached);
-        if let Some(symbols) = &change.symbols {
-            self.engine.set_symbols(symbols);
+        match &change.symbols {
+            Some(symbols) => self.engine.set_symbols(symbols),
+            None if is_attached => self.jobs.want_symbols(),
+            None => {}
         }
         self.engine.feed(change.inputs);
     }

@@ -13,6 +13,8 @@ pub struct Sight {
     pub sees_connections: bool,
     /// Wanted probes that are not attached, and why, without which silence says nothing about FUSE.
     pub fuse_probes_missing: Vec<String>,
+    /// Probes that would show it and rest, as long as no FUSE mount is there.
+    pub fuse_probes_resting: Vec<&'static str>,
     /// The same about filesystems of the kernel's own.
     pub kernel_probes_missing: Vec<String>,
     /// What was lost lately.
@@ -57,6 +59,10 @@ pub(super) fn judge(view: &View<'_>) -> Option<String> {
     };
     if !missing.is_empty() {
         return Some(format!("not attached: {}", missing.join(", ")));
+    }
+    let resting = &sight.fuse_probes_resting;
+    if view.superblock.service != Service::Kernel && !resting.is_empty() {
+        return Some(format!("not attached yet: {}", resting.join(", ")));
     }
     if !sight.losses.is_empty() {
         return Some(format!("lost lately: {}", sight.losses.join(", ")));

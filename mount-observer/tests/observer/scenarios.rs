@@ -49,6 +49,7 @@ scenarios! {
     forced_unmount_unseen_says_nothing_either
     forked_server_keeps_the_connection
     fusectl_abort_says_who
+    fuse_without_its_programs_is_unknown
     hang_of_unknown_age_in_a_single_look_is_unknown
     hang_older_than_the_observer_is_seen_at_once
     killed_before_any_scan_is_dead_at_once

@@ -32,6 +32,7 @@
 //! unblock cat[12]
 //! lose COUNTER N                 a counter of the kernel side grows
 //! probe missing|back NAME
+//! fuse let-go|attached           a module, and the programs on it
 //! scans fail|work
 //! exclude FSTYPE                 the configuration is read again
 //! read-totals                    the shell reads the counters
@@ -39,7 +40,7 @@
 //! show [evidence|failures]       the state of every superblock, with the facts or the victims
 //! ```
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use mount_observer::{
     config::Config,
@@ -53,7 +54,10 @@ use zerocopy::IntoBytes;
 
 use crate::{
     show::show,
-    world::{Connection, Failed, Mount, PROBES, Process, Request, START, Server, Sleeper, World},
+    world::{
+        Connection, FUSE_PROBES, Failed, Mount, PROBES, Process, Request, START, Server, Sleeper,
+        World,
+    },
 };
 
 /// Runs a scenario; returns what the observer said.
@@ -233,6 +237,13 @@ fn learn(world: &mut World, first: &str, rest: &[&str]) -> Option<()> {
                 "back" => world.missing_probes.remove(name),
                 _ => return None,
             };
+        }
+        "fuse" => {
+            world.resting_probes = match *rest.first()? {
+                "let-go" => FUSE_PROBES.into(),
+                _ => BTreeSet::new(),
+            };
+            world.note_health();
         }
         "scans" => world.is_scanning = *rest.first()? == "work",
         "read-early" => world.read_early(rest.first()?)?,

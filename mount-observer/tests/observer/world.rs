@@ -24,7 +24,7 @@ use zerocopy::IntoBytes;
 
 use crate::show;
 
-pub(crate) use readings::PROBES;
+pub(crate) use readings::{FUSE_PROBES, PROBES};
 pub(crate) use records::Failed;
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
@@ -129,6 +129,8 @@ pub(crate) struct World {
     pub(crate) sees_aborts: bool,
     /// How far off the numbers are that are read from the wrong place.
     pub(crate) misread_by: u32,
+    /// Those off FUSE where it is a module; with them goes every way to look at it.
+    pub(crate) resting_probes: BTreeSet<&'static str>,
     /// Whether mount tables are read and not handed on.
     pub(crate) is_reading_slowly: bool,
     /// Read, and not handed on yet.
@@ -159,6 +161,7 @@ impl World {
             scanned_at: None,
             sees_aborts: false,
             misread_by: 0,
+            resting_probes: BTreeSet::new(),
             is_reading_slowly: false,
             late: VecDeque::new(),
         };
@@ -187,9 +190,14 @@ impl World {
         self.now = to;
     }
 
+    /// The shell says what is attached, and what was lost.
+    pub(crate) fn note_health(&mut self) {
+        self.feed(Input::Health(self.health()));
+    }
+
     /// What the shell does once a second.
     pub(crate) fn tick(&mut self) {
-        self.feed(Input::Health(self.health()));
+        self.note_health();
         self.feed(Input::Totals(self.totals_reading()));
         self.feed(Input::InFlight(self.in_flight_reading()));
         let scan = self.tasks(false);
@@ -330,7 +338,14 @@ impl World {
         });
     }
 
+    fn sees_fuse(&self) -> bool {
+        self.resting_probes.is_empty()
+    }
+
     fn check(&mut self, address: u64, dev: Dev) {
+        if !self.sees_fuse() {
+            return;
+        }
         let found = self.connections.get(&address).filter(|c| c.dev == dev.0);
         let state = found.map(|connection| ConnectionState {
             is_connected: connection.is_connected,
@@ -365,7 +380,7 @@ impl World {
         let Some(Connection { dev, is_connected }) = found else {
             return;
         };
-        if is_connected && self.sees_aborts {
+        if is_connected && self.sees_aborts && self.sees_fuse() {
             self.record_abort(dev, cause, by);
         }
         let ended = Connection {

@@ -57,6 +57,7 @@ impl Attached {
             probe: planned.probe.name(),
             kind: None,
             is_wanted: planned.is_wanted(),
+            is_resting: planned.is_resting(),
             reason: String::new(),
         };
         let mut reasons: Vec<String> = Vec::new();

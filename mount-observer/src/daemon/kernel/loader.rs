@@ -18,6 +18,7 @@ use super::{
     OBJECT,
     attach::{AttachError, Attached},
     globals::Globals,
+    holds::Holds,
 };
 use crate::{
     daemon::{
@@ -66,7 +67,7 @@ impl fmt::Debug for Loader {
 #[derive(Debug, Default)]
 pub struct Links {
     held: Vec<OwnedFd>,
-    /// How often the module is held by them, as far as its count of users tells.
+    /// How often the module is held by them.
     pub module_users: u32,
 }
 
@@ -120,7 +121,7 @@ pub(super) struct Prepared<'a> {
     found: &'a Gathered,
     modules: BTreeMap<String, ModuleBtf>,
     links: Vec<OwnedFd>,
-    module_users: u32,
+    holds: Holds,
     /// Programs name it by its descriptor until they are loaded.
     _constants: MapData,
 }
@@ -163,7 +164,7 @@ impl<'a> Prepared<'a> {
             found,
             modules: BTreeMap::new(),
             links: Vec::new(),
-            module_users: 0,
+            holds: Holds::default(),
             _constants: constants,
         })
     }
@@ -187,21 +188,12 @@ impl<'a> Prepared<'a> {
         }
         let links = Links {
             held: std::mem::take(&mut self.links),
-            module_users: std::mem::take(&mut self.module_users),
+            module_users: std::mem::take(&mut self.holds).count(),
         };
         (attached, links)
     }
 
-    /// Loads and attaches one program, and counts whether the kernel holds the module for it: 6.1
-    /// does so once per function (`bpf_trampoline_module_get`), later kernels once per program.
     fn attach(&mut self, candidate: &Candidate) -> Result<OwnedFd, AttachError> {
-        let before = module_users();
-        let program = self.attach_one(candidate);
-        self.module_users += module_users().saturating_sub(before);
-        program
-    }
-
-    fn attach_one(&mut self, candidate: &Candidate) -> Result<OwnedFd, AttachError> {
         let target = candidate.target;
         let name = CString::new(target).map_err(io::Error::other)?;
         let (verdict, type_name) = match candidate.mechanism {
@@ -219,7 +211,9 @@ impl<'a> Prepared<'a> {
             None => 0,
         };
         let module = candidate.module.as_deref();
+        let users = module_users();
         let program = self.load(candidate.program, module, verdict, btf_id)?;
+        let is_held_by_load = module_users() > users;
         let link = match candidate.mechanism {
             Mechanism::TpBtf | Mechanism::FEntry | Mechanism::FExit => {
                 Some(bpf::attach_traced(program.as_fd())?)
@@ -229,7 +223,17 @@ impl<'a> Prepared<'a> {
             Mechanism::Iterator | Mechanism::TestRun => None,
         };
         self.links.extend(link);
+        if candidate.module.is_some() {
+            self.holds.on_function(target, is_held_by_load);
+        } else if candidate.mechanism == Mechanism::RawTracepoint && self.is_in_module(target) {
+            self.holds.on_tracepoint();
+        }
         Ok(program)
+    }
+
+    fn is_in_module(&self, tracepoint: &str) -> bool {
+        let owner = self.found.facts.tracepoints.get(tracepoint);
+        owner.is_some_and(Option::is_some)
     }
 
     fn load(

@@ -6,7 +6,9 @@
 //! and nothing to see. Whoever opens it next is noticed at the next beat; requests sent until the
 //! programs are attached are found by the walk over the connection's queues only.
 
-use std::{sync::Arc, time::Duration};
+mod following;
+
+use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
@@ -20,22 +22,18 @@ use crate::{
         symbols::Symbols,
     },
     input::{Input, ProbeHealth},
-    plan::{AttachPlan, Probe, Purpose, plan},
+    plan::{Probe, Purpose},
     time::Mono,
 };
 
-/// How long nobody else holds the module before we let go.
-const IDLE: Duration = Duration::from_secs(10);
-
-/// How long it may take until programs that let go no longer hold the module: their trampolines are
-/// freed once no task can be in them (`bpf_tramp_image_put`, `kernel/bpf/trampoline.c`).
-const SETTLING: Duration = Duration::from_secs(5);
+use super::chain;
+use following::{Following, Seen, Step};
 
 /// What became of the programs.
 pub(super) struct Change {
     /// In place of what was attached.
     pub(super) attached: Attached,
-    /// Where its functions lie.
+    /// Where its functions lie, where that had to be looked up.
     pub(super) symbols: Option<Symbols>,
     /// What else is new.
     pub(super) inputs: Vec<Input>,
@@ -47,132 +45,93 @@ pub(super) struct Follower {
     loader: Arc<Loader>,
     purpose: Purpose,
     links: Links,
-    /// The module the programs are attached to, or were when they let go; 0 for none.
-    identity: u64,
-    /// Since when nobody else holds it.
-    idle_since: Option<Mono>,
-    /// While the programs let go: since when, and how many held it when last looked at.
-    settling: Option<(Mono, u32)>,
+    following: Following,
     loading: Option<JoinHandle<Result<Loading, LoaderError>>>,
 }
 
 #[derive(Debug)]
 struct Loading {
-    identity: u64,
     attached: Attached,
     links: Links,
     found: Gathered,
 }
 
 impl Follower {
-    pub(super) fn new(module: FuseModule, purpose: Purpose) -> Self {
+    /// `is_there` says whether the module was, when the programs were attached.
+    pub(super) fn new(module: FuseModule, purpose: Purpose, is_there: bool) -> Self {
+        let loaded = fuse::loaded().filter(|_| is_there);
         Self {
             loader: Arc::new(module.loader),
             purpose,
+            following: Following::new(loaded, module.links.module_users),
             links: module.links,
-            identity: fuse::loaded().map_or(0, |module| module.identity),
-            idle_since: None,
-            settling: None,
             loading: None,
         }
     }
 
-    /// Looks at the module; what the programs saw of one that is gone is over.
-    pub(super) fn look(&mut self, now: Mono) -> Option<Change> {
+    /// Looks at the module; `has_mounts` says whether some mount table shows a FUSE mount.
+    pub(super) fn look(&mut self, now: Mono, has_mounts: bool) -> Option<Change> {
         if self.loading.is_some() {
             return None;
         }
-        let Some(module) = fuse::loaded() else {
-            let is_news = self.identity != 0 || !self.links.is_empty();
-            self.identity = 0;
-            let why = "FUSE is not loaded: nothing to see until it is";
-            return is_news.then(|| self.let_go(now, why));
+        let seen = Seen {
+            module: fuse::loaded(),
+            has_mounts,
         };
-        if module.identity != self.identity {
-            self.start(module);
-            return None;
-        }
-        let others = module
-            .users
-            .map_or(1, |users| users.saturating_sub(self.links.module_users));
-        if self.links.is_empty() {
-            if self.is_used(now, others) {
+        match self.following.look(now, seen) {
+            Step::Nothing => None,
+            Step::Start(module) => {
+                let has_old = !self.links.is_empty();
+                let change = has_old.then(|| self.let_go("FUSE was loaded again"));
                 self.start(module);
+                change
             }
-            return None;
+            Step::LetGo(why) => Some(self.let_go(why)),
         }
-        if others > 0 || self.links.module_users == 0 {
-            self.idle_since = None;
-            return None;
-        }
-        let since = *self.idle_since.get_or_insert(now);
-        (now.since(since) >= IDLE).then(|| {
-            self.let_go(
-                now,
-                "nobody uses FUSE: its module may be unloaded meanwhile",
-            )
-        })
     }
 
-    /// Whether somebody holds a module that we let go.
-    fn is_used(&mut self, now: Mono, users: u32) -> bool {
-        let Some((since, before)) = self.settling else {
-            return users > 0;
-        };
-        let is_settled = now.since(since) >= SETTLING;
-        self.settling = (users > 0 && !is_settled).then_some((since, users));
-        users > before || (users > 0 && is_settled)
-    }
-
-    /// Ends when programs that were being loaded are there; never while none are.
+    /// Ends when programs that were being loaded are there, or cannot be; never while none are.
     pub(super) async fn loaded(&mut self) -> Option<Change> {
         let Some(loading) = &mut self.loading else {
             return std::future::pending().await;
         };
         let done = loading.await;
         self.loading = None;
-        self.idle_since = None;
-        match done {
-            Ok(Ok(loading)) => {
-                tracing::info!(
-                    probes = loading.attached.attachments.len(),
-                    "FUSE is there: its requests are counted from now on"
-                );
-                self.identity = loading.identity;
-                self.links = loading.links;
-                let found = loading.found;
-                Some(Change {
-                    attached: loading.attached,
-                    symbols: found.symbols,
-                    inputs: vec![Input::Layout {
-                        is_described: found.facts.assumed.is_empty(),
-                    }],
-                })
-            }
-            Ok(Err(error)) => {
-                tracing::error!(%error, "FUSE is there and cannot be looked at");
-                None
-            }
-            Err(error) => {
-                tracing::error!(%error, "FUSE is there and cannot be looked at");
-                None
-            }
+        Some(match done {
+            Ok(Ok(loading)) => self.started(loading),
+            Ok(Err(error)) => refused(&chain(&error)),
+            Err(error) => refused(&chain(&error)),
+        })
+    }
+
+    fn started(&mut self, loading: Loading) -> Change {
+        let users = loading.links.module_users;
+        tracing::info!(
+            probes = loading.attached.attachments.len(),
+            held = users,
+            "FUSE is there: its requests are counted from now on"
+        );
+        self.following.started(users);
+        self.links = loading.links;
+        let found = loading.found;
+        Change {
+            attached: loading.attached,
+            symbols: found.symbols,
+            inputs: vec![Input::Layout {
+                is_described: found.facts.assumed.is_empty(),
+            }],
         }
     }
 
     /// Loads the programs, beside the loop: some 50 ms.
     fn start(&mut self, module: Loaded) {
+        tracing::debug!(identity = module.identity, "FUSE is looked at");
         let loader = Arc::clone(&self.loader);
         let purpose = self.purpose;
-        // Not again for the same module where this fails.
-        self.identity = module.identity;
-        self.settling = None;
         self.loading = Some(tokio::task::spawn_blocking(move || {
-            let found = facts::gather();
-            let plan: AttachPlan = plan(&found.facts, purpose);
+            let (found, plan) = facts::decide(purpose);
             let (attached, links) = loader.attach_fuse(&plan, &found)?;
             Ok(Loading {
-                identity: module.identity,
                 attached,
                 links,
                 found,
@@ -180,29 +139,39 @@ impl Follower {
         }));
     }
 
-    fn let_go(&mut self, now: Mono, why: &'static str) -> Change {
+    fn let_go(&mut self, why: &'static str) -> Change {
         if !self.links.is_empty() {
             tracing::info!(reason = why, "the programs on FUSE are detached");
         }
-        self.idle_since = None;
-        self.settling = Some((now, u32::MAX));
         let links = std::mem::take(&mut self.links);
         // Closing them waits until no task runs in them any more.
         drop(tokio::task::spawn_blocking(move || drop(links)));
-        let probes = Probe::ALL.into_iter().filter(|probe| probe.is_fuse());
-        let health = |probe: Probe| ProbeHealth {
-            probe: probe.name(),
-            kind: None,
-            is_wanted: false,
-            reason: why.to_owned(),
-        };
-        Change {
-            attached: Attached {
-                probes: probes.map(health).collect(),
-                ..Attached::default()
-            },
-            symbols: None,
-            inputs: Vec::new(),
-        }
+        without_programs(why, true)
+    }
+}
+
+/// The programs cannot be loaded at all: all they would show is missed.
+fn refused(why: &str) -> Change {
+    tracing::error!(error = why, "FUSE is there and cannot be looked at");
+    without_programs(why, false)
+}
+
+/// Nothing looks at FUSE. Resting, the programs miss nothing as long as there is no mount of it.
+fn without_programs(why: &str, is_resting: bool) -> Change {
+    let probes = Probe::ALL.into_iter().filter(|probe| probe.is_fuse());
+    let health = |probe: Probe| ProbeHealth {
+        probe: probe.name(),
+        kind: None,
+        is_wanted: !is_resting,
+        is_resting,
+        reason: why.to_owned(),
+    };
+    Change {
+        attached: Attached {
+            probes: probes.map(health).collect(),
+            ..Attached::default()
+        },
+        symbols: None,
+        inputs: Vec::new(),
     }
 }

@@ -23,6 +23,15 @@ pub(crate) const PROBES: [&str; 7] = [
     "path_exit",
 ];
 
+/// Those of them that go and come with FUSE as a module.
+pub(crate) const FUSE_PROBES: [&str; 5] = [
+    "fuse_send",
+    "fuse_end",
+    "fuse_return",
+    "connection_check",
+    "holders",
+];
+
 impl World {
     pub(super) fn waiting(&self, dev: u32) -> u32 {
         let waits = |request: &&Request| request.dev == dev && request.is_queued;
@@ -30,6 +39,9 @@ impl World {
     }
 
     pub(super) fn holders(&self) -> Scan {
+        if !self.sees_fuse() {
+            return Scan::default();
+        }
         let mut bytes = Vec::new();
         for server in &self.servers {
             let connection = self.connections[&server.connection];
@@ -148,11 +160,13 @@ impl World {
 
     pub(super) fn health(&self) -> KernelHealth {
         let probe = |probe: &'static str| {
-            let is_missing = self.missing_probes.contains(probe);
+            let is_resting = self.resting_probes.contains(probe);
+            let is_missing = is_resting || self.missing_probes.contains(probe);
             ProbeHealth {
                 probe,
                 kind: (!is_missing).then_some("tp_btf"),
-                is_wanted: true,
+                is_wanted: !is_resting,
+                is_resting,
                 reason: if is_missing { "refused" } else { "allowed" }.to_owned(),
             }
         };
