@@ -52,8 +52,13 @@ impl FuseMount {
     /// # Panics
     /// When fusectl does not know the connection.
     pub fn waiting(&self) -> u32 {
-        let text = fs::read_to_string(self.control("waiting")).expect("fusectl waiting");
-        text.trim().parse().expect("a number")
+        self.shown_waiting().expect("fusectl waiting")
+    }
+
+    /// The same; `None` where fusectl is not mounted.
+    fn shown_waiting(&self) -> Option<u32> {
+        let text = fs::read_to_string(self.control("waiting")).ok()?;
+        Some(text.trim().parse().expect("a number"))
     }
 
     fn control(&self, file: &str) -> PathBuf {
@@ -276,7 +281,10 @@ fn mounted(server: Process, path: PathBuf) -> FuseMount {
     let mount = FuseMount { server, path, dev };
     // INIT is sent before the mount can be seen; calls that come before its answer wait for that.
     within(MOUNT_DEADLINE, &format!("{mount:?} is initialised"), || {
-        (mount.waiting() == 0).then_some(())
+        mount
+            .shown_waiting()
+            .is_none_or(|waiting| waiting == 0)
+            .then_some(())
     });
     mount
 }

@@ -28,7 +28,7 @@ use crate::{
 const REAP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Where fusectl shows connections.
-pub(crate) const FUSECTL: &str = "/sys/fs/fuse/connections";
+pub const FUSECTL: &str = "/sys/fs/fuse/connections";
 
 const NO_TEXT: Option<&str> = None;
 

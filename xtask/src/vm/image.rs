@@ -27,7 +27,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const STATIC: &str = "-C target-feature=+crt-static";
 
 /// Test programs of `tests/` that guests run.
-const TESTS: [&str; 3] = ["rig", "host", "vm"];
+const TESTS: [&str; 4] = ["rig", "host", "vm", "module"];
 
 /// Programs of the machine that tests, bindfs and sshfs start. The first that is there is taken.
 const TOOLS: [&[&str]; 30] = [
