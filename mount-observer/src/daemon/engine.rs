@@ -122,6 +122,9 @@ impl Engine {
                 *known = health;
             }
         }
+        // The next decision may come before the next regular one.
+        let health = self.health();
+        self.feed([Input::Health(health)]);
     }
 
     /// Tells programs and observer where the kernel's functions lie; what was known stays where that
