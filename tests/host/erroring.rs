@@ -9,7 +9,9 @@ use nix::{
     sys::signal::Signal,
 };
 
-use crate::{FAST, HUNG_AFTER, SOON, call, kinds_reported, outcome, wait_until_ok};
+use crate::{
+    FAST, HUNG_AFTER, SOON, call, kinds_reported, outcome, wait_until_blocked, wait_until_ok,
+};
 
 #[test]
 fn reads_that_fail_with_eio_are_erroring_while_all_else_is_served() {
@@ -69,6 +71,8 @@ fn a_mount_that_vanishes_with_its_killed_sftp_server_is_gone_and_not_recovered()
         wait_until_ok(&observer, &mount.dev);
         mount.stop_backend();
         let victims = [(); 20].map(|()| call(sandbox, "list", &mount.path, &["--repeat=1"]));
+        // One that comes later finds the empty directory below.
+        victims.iter().for_each(wait_until_blocked);
         observer.wait_for_state(&mount.dev, "hung", HUNG_AFTER + SOON);
         mount.signal_backend(Signal::SIGKILL);
         for victim in &victims {
