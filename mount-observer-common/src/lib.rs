@@ -26,7 +26,9 @@ pub use buckets::{BUCKETS, bucket_of, bucket_upper_bound_ns};
 pub use calls::{CALL_FSTAT, CALL_STATX, CALLS_MAX, Call, CallStage, FuseCall};
 pub use counters::Counter;
 pub use in_flight::InFlight;
-pub use offsets::{ABSENT, FieldPath, HELPER_SWITCHES, HelperSwitch, MAY_READ_KERNEL, OFFSETS};
+pub use offsets::{
+    ABSENT, CAST, CAST_TYPES, FieldPath, HELPER_SWITCHES, HelperSwitch, MAY_READ_KERNEL, OFFSETS,
+};
 pub use record::{PATH_MAX_BYTES, PathRecord, Record, RecordKind};
 pub use rows::{HolderRow, QUEUED_MAX, QueuedRow, RowKind, STACK_DEPTH, TaskRow};
 pub use settings::{ScanMode, Settings};

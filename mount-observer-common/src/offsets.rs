@@ -120,6 +120,19 @@ pub const HELPER_SWITCHES: [HelperSwitch; 2] = [
     },
 ];
 
+/// The kernel function that gives an address a type (`bpf_rdonly_cast`, `kernel/bpf/helpers.c`, 6.2), and
+/// what a program calls in its place: no helper has this number, and the loader puts in the one that the
+/// function has in the running kernel.
+pub const CAST: (&str, u32) = ("bpf_rdonly_cast", 0x6b66_0001);
+
+/// Numbers of types in the kernel's BTF, for [`CAST`]: the global each goes to, and the struct. Of several
+/// structs for one global the first that exists counts.
+pub const CAST_TYPES: [(&str, &str); 3] = [
+    ("TYPE_FUSE_DEV", "fuse_dev"),
+    ("TYPE_CONNECTION", "fuse_chan"),
+    ("TYPE_CONNECTION", "fuse_conn"),
+];
+
 /// The global that says whether `bpf_probe_read_kernel` may be called (1, the default); 0 under
 /// `lockdown=confidentiality`, where whatever it would have read is zero.
 pub const MAY_READ_KERNEL: &str = "MAY_READ_KERNEL";

@@ -4,7 +4,12 @@
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_jiffies64};
 
-use crate::kernel::{OFF_CONN_CONNECTED, OFF_CONN_WAITING, Probed, connection_dev, field};
+use crate::{
+    cast::{TYPE_CONNECTION, cast},
+    kernel::{
+        OFF_CONN_CONNECTED, OFF_CONN_WAITING, Probed, Reader, Typed, connection_dev, field,
+    },
+};
 
 /// Answer when the pointer no longer leads to a connection of that device.
 const GONE: u32 = u32::MAX;
@@ -19,12 +24,25 @@ const GONE: u32 = u32::MAX;
 extern "C" fn connection_check(arguments: *const [u64; 2]) -> u32 {
     // SAFETY: a raw tracepoint program's context is at least that long.
     let [connection, dev] = unsafe { *arguments };
-    let connection = connection as *const u8;
-    if u64::from(connection_dev::<Probed>(connection)) != dev {
+    state::<Probed>(connection as *const u8, dev)
+}
+
+/// As [`connection_check`] where kernel memory may not be read by its address.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "raw_tp")]
+extern "C" fn connection_check_cast(arguments: *const [u64; 2]) -> u32 {
+    // SAFETY: a raw tracepoint program's context is at least that long.
+    let [connection, dev] = unsafe { *arguments };
+    state::<Typed>(cast(connection, &TYPE_CONNECTION), dev)
+}
+
+#[inline(always)]
+fn state<R: Reader>(connection: *const u8, dev: u64) -> u32 {
+    if u64::from(connection_dev::<R>(connection)) != dev {
         return GONE;
     }
-    let connected = field::<Probed, u32>(connection, &OFF_CONN_CONNECTED);
-    let waiting = field::<Probed, u32>(connection, &OFF_CONN_WAITING);
+    let connected = field::<R, u32>(connection, &OFF_CONN_CONNECTED);
+    let waiting = field::<R, u32>(connection, &OFF_CONN_WAITING);
     (connected & 1) << 31 | waiting & (GONE >> 1)
 }
 

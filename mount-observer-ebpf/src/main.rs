@@ -10,6 +10,7 @@
 
 mod branchless;
 mod calls;
+mod cast;
 mod check;
 mod counters;
 mod errno;

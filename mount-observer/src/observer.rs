@@ -132,10 +132,7 @@ impl Observer {
             } => self.on_mountinfo(mnt_ns, is_own, read_at, &bytes),
             Input::Namespaces(existing) => self.on_namespaces(&existing),
             Input::Waiting(all) => self.on_waiting(&all),
-            Input::WaitFunctions(functions) => {
-                self.health.took("symbols");
-                self.waiters.set_functions(functions);
-            }
+            Input::WaitFunctions(functions) => self.waiters.set_functions(functions),
             Input::Names(names) => self.waiters.set_names(names),
             Input::Links(links) => self.on_links(&links),
             Input::Health(health) => self.health.update(self.now.mono, health),

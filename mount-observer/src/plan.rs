@@ -15,7 +15,7 @@ pub use facts::{
 };
 pub use probe::{Mechanism, Probe};
 
-use mount_observer_common::HELPER_SWITCHES;
+use mount_observer_common::{CAST, HELPER_SWITCHES};
 
 use crate::{config::StatxMode, sight};
 use refusal::refusal;
@@ -172,6 +172,9 @@ pub fn questions() -> Questions {
             };
             names.insert(way.target);
             questions.helpers.extend(way.helpers);
+            if way.casts {
+                questions.functions.insert(CAST.0);
+            }
         }
     }
     questions

@@ -134,7 +134,20 @@ impl Observer {
             "the observer is not ready\n{}",
             observer.log_text()
         );
+        observer.wait_for_symbols();
         observer
+    }
+
+    /// Waits until it has read the list of the kernel's symbols, for which nobody has to wait: until then
+    /// it does not name what tasks wait in, nor who aborted a connection.
+    fn wait_for_symbols(&self) {
+        let is_told = self.look(START_DEADLINE, || {
+            let snapshot = self.snapshot();
+            let words = snapshot["observer"]["degraded"].as_array()?.iter();
+            let mut words = words.filter_map(Value::as_str);
+            (!words.any(|words| words.ends_with("being read"))).then_some(())
+        });
+        assert!(is_told.is_some(), "{}", self.log_text());
     }
 
     /// The daemon's own process: under a tracer, the tracer's child.

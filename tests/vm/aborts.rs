@@ -6,7 +6,6 @@ use mount_observer_tests::{
     FaultFsMount, FuseMount, Observer, Process, Sandbox, host_test,
     observer::Superblock,
     scene::{FAST, SOON, call, keep_busy, outcome, wait_until_blocked},
-    wait::within,
 };
 use nix::{
     errno::Errno,
@@ -15,9 +14,6 @@ use nix::{
 };
 
 use crate::{has_probes, skip, wait_until_watched};
-
-/// How often the list of symbols arrived, which tells who aborts: some time after the start.
-const SYMBOLS: &str = "mount_observer_events_total{source=\"symbols\"}";
 
 /// The timeout that a new connection gets, in seconds; 0 for none (`fs/fuse/sysctl.c`, 6.15).
 const TIMEOUT_FILE: &str = "/proc/sys/fs/fuse/default_request_timeout";
@@ -32,9 +28,6 @@ fn with_mount(test: impl FnOnce(&Sandbox, &Observer, FaultFsMount) + Send + 'sta
         let observer = Observer::start(sandbox, FAST);
         wait_until_watched(&observer, &mount.dev);
         if has_probes(&observer, &["connection_abort", "holders"]) {
-            within(SOON, "the kernel's functions are known", || {
-                observer.counter(SYMBOLS).filter(|&times| times > 0)
-            });
             test(sandbox, &observer, mount);
         }
     });

@@ -76,9 +76,9 @@ const FUSE_TYPED: Expected = &[
     ("fuse_background", FEXIT),
     ("connection_abort", FENTRY),
     ("device_release", FENTRY),
-    // A file leads to its connection through a pointer without a type.
-    ("holders", NOTHING),
-    ("connection_check", NOTHING),
+    // A file leads to its connection through a pointer without a type: it is given one.
+    ("holders", ITERATOR),
+    ("connection_check", &[Some("test_run")]),
 ];
 
 /// What a guest must have; a new one is in no table and must be put into one.

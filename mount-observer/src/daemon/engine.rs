@@ -23,6 +23,9 @@ use crate::{
 /// Decisions in a row that answer each other before the rest waits for the next regular one.
 const ROUNDS_MAX: usize = 4;
 
+/// For the first moments: who waits behind a lock, and why a connection was aborted, is told by it.
+const SYMBOLS_TO_COME: &str = "list of kernel symbols: being read";
+
 /// What the observer asked for and the engine cannot do in passing.
 #[derive(Debug, Default)]
 pub struct Wanted {
@@ -131,11 +134,14 @@ impl Engine {
     /// is not shown.
     pub fn set_symbols(&mut self, symbols: &Symbols) {
         let functions = symbols.wait_functions();
-        let unseen = Input::Unseen {
-            what: "list of kernel symbols: needs CAP_SYSLOG and kernel.kptr_restrict below 2",
-            count: u64::from(functions.is_empty()),
-        };
-        self.feed([unseen]);
+        let unseen = |what, count| Input::Unseen { what, count };
+        self.feed([
+            unseen(SYMBOLS_TO_COME, 0),
+            unseen(
+                "list of kernel symbols: needs CAP_SYSLOG and kernel.kptr_restrict below 2",
+                u64::from(functions.is_empty()),
+            ),
+        ]);
         if functions.is_empty() {
             return;
         }
@@ -149,6 +155,14 @@ impl Engine {
     /// Whether some mount table shows a FUSE mount.
     pub fn shows_fuse(&self) -> bool {
         self.observer.shows_fuse()
+    }
+
+    /// Says that the list of the kernel's symbols is still being read.
+    pub fn await_symbols(&mut self) {
+        self.feed([Input::Unseen {
+            what: SYMBOLS_TO_COME,
+            count: 1,
+        }]);
     }
 
     /// Whether the next tick should not wait for its turn.

@@ -8,7 +8,7 @@ use std::{
     fs, io,
 };
 
-use mount_observer_common::{ABSENT, OFFSETS};
+use mount_observer_common::{ABSENT, CAST_TYPES, OFFSETS};
 
 use super::{
     btf::{Btf, BtfError, Kind},
@@ -37,6 +37,8 @@ pub struct Gathered {
     /// Type numbers, as the kernel counts them, of the functions we know, and of `bpf_iter_*` and
     /// `btf_trace_*`.
     pub btf_ids: BTreeMap<String, u32>,
+    /// Those of the structs that addresses are taken for, by their globals (`CAST_TYPES`).
+    pub cast_types: BTreeMap<&'static str, u32>,
 }
 
 /// Gathers all facts. What cannot be read is absent from them, never guessed.
@@ -83,9 +85,9 @@ fn described() -> Gathered {
         has_symbols: symbols::are_shown(),
         ..KernelFacts::default()
     };
-    let mut btf_ids = BTreeMap::new();
+    let (mut btf_ids, mut cast_types) = Default::default();
     match read_btf() {
-        Ok(btf) => btf_ids = describe(&mut facts, &btf, &questions),
+        Ok(btf) => (btf_ids, cast_types) = describe(&mut facts, &btf, &questions),
         Err(error) => tracing::warn!(
             error = %error,
             cause = std::error::Error::source(&error).map(ToString::to_string),
@@ -100,6 +102,7 @@ fn described() -> Gathered {
         facts,
         symbols: None,
         btf_ids,
+        cast_types,
     }
 }
 
@@ -108,8 +111,13 @@ fn asked(mut all: BTreeMap<String, Owner>, names: &BTreeSet<&str>) -> BTreeMap<S
     all
 }
 
-/// Adds what BTF tells, and hands out the type numbers of what programs attach to.
-fn describe(facts: &mut KernelFacts, btf: &Btf, questions: &Questions) -> BTreeMap<String, u32> {
+/// Adds what BTF tells, and hands out the type numbers of what programs attach to and of what they take
+/// addresses for.
+fn describe(
+    facts: &mut KernelFacts,
+    btf: &Btf,
+    questions: &Questions,
+) -> (BTreeMap<String, u32>, BTreeMap<&'static str, u32>) {
     let tracepoints = with_prefix("btf_trace_", &questions.tracepoints);
     let iterators = with_prefix("bpf_iter_", &questions.iterators);
     let mut wanted: BTreeSet<(Kind, &str)> = OFFSETS
@@ -167,9 +175,13 @@ fn describe(facts: &mut KernelFacts, btf: &Btf, questions: &Questions) -> BTreeM
     }
     let is_hook = |kind| matches!(kind, Kind::Function | Kind::Typedef);
     let hooks = found.iter().filter(|((kind, _), _)| is_hook(*kind));
-    hooks
-        .map(|((_, name), &id)| ((*name).to_owned(), id))
-        .collect()
+    let hooks = hooks.map(|((_, name), &id)| ((*name).to_owned(), id));
+    // The first that exists, so the last in turn; a module's types have no number there.
+    let types = CAST_TYPES.iter().rev().filter_map(|&(global, name)| {
+        let &id = found.get(&(Kind::Struct, name))?;
+        btf.owner(id).is_none().then_some((global, id))
+    });
+    (hooks.collect(), types.collect())
 }
 
 /// What a map was charged for: gone since the memory controller does that (5.11).

@@ -318,16 +318,11 @@ impl Jobs {
     /// so they are looked for at once.
     fn end_of_reading(&mut self, symbols: std::io::Result<Symbols>) -> Outcome {
         self.symbols.is_away = false;
-        match symbols {
-            Ok(symbols) => {
-                self.schedules.tasks_full.want_urgently();
-                Outcome::Symbols(symbols)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot read the kernel's symbols");
-                Outcome::Nothing
-            }
-        }
+        self.schedules.tasks_full.want_urgently();
+        Outcome::Symbols(symbols.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot read the kernel's symbols");
+            Symbols::default()
+        }))
     }
 
     /// Takes back what was away, and hands on what was learnt.

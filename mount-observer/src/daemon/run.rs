@@ -203,6 +203,7 @@ impl Daemon {
 
         let mut jobs = Jobs::new(kernel.scanner, Namespaces::new(own_namespace), &found.facts);
         if found.symbols.is_none() {
+            engine.await_symbols();
             jobs.want_symbols();
         }
         engine.feed(jobs.look_at_everything());

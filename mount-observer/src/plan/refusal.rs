@@ -1,7 +1,9 @@
 //! Why a way to serve a probe cannot be tried on this kernel.
 
+use mount_observer_common::CAST;
+
 use super::{
-    facts::{CAP_SYS_ADMIN, Function, KernelFacts, Lockdown},
+    facts::{CAP_SYS_ADMIN, Function, Fuse, KernelFacts, Lockdown},
     probe::Mechanism,
     ways::{ANY, Prototype, Way},
 };
@@ -20,6 +22,7 @@ pub(super) fn refusal(facts: &KernelFacts, way: &Way) -> Option<String> {
         .or_else(|| refused_prototype(facts, way))
         .or_else(|| facts.lacks(way.fields(facts)))
         .or_else(|| refused_helper(facts, way))
+        .or_else(|| refused_cast(facts, way))
 }
 
 fn refused_target(facts: &KernelFacts, way: &Way) -> Option<String> {
@@ -99,3 +102,23 @@ fn refused_helper(facts: &KernelFacts, way: &Way) -> Option<String> {
         .find(|helper| !facts.helpers.contains(**helper))
         .map(|helper| format!("the kernel has no helper bpf_{helper}"))
 }
+
+/// Only types of the kernel's own BTF have a number that a program can name.
+fn refused_cast(facts: &KernelFacts, way: &Way) -> Option<String> {
+    let (function, _) = CAST;
+    if !way.casts {
+        None
+    } else if facts.fuse != Fuse::BuiltIn {
+        Some("FUSE's types are a module's".to_owned())
+    } else {
+        let found = facts.functions.get(function);
+        let is_known = found.is_some_and(|found| is_like(found, CAST_PROTOTYPE));
+        (!is_known).then(|| format!("the kernel has no {function} as the program knows it"))
+    }
+}
+
+/// `kernel/bpf/helpers.c`, v6.2 to v7.3.
+const CAST_PROTOTYPE: Prototype = Prototype {
+    parameters: &["void *", "u32"],
+    result: "void *",
+};

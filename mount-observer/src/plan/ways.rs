@@ -22,6 +22,8 @@ pub(super) struct Way {
     pub(super) helpers: &'static [&'static str],
     /// The probe that closes what it opens: one that is attached before it, or it is not tried.
     pub(super) after: Option<Probe>,
+    /// Whether it takes addresses for pointers to FUSE's structures (`CAST`).
+    pub(super) casts: bool,
 }
 
 /// A function as a program knows it.
@@ -72,6 +74,7 @@ const fn way(
         prototype: None,
         helpers,
         after: None,
+        casts: false,
     }
 }
 
@@ -82,6 +85,14 @@ impl Way {
 
     const fn needing(self, helpers: &'static [&'static str]) -> Self {
         Self { helpers, ..self }
+    }
+
+    const fn casting(self) -> Self {
+        Self {
+            casts: true,
+            helpers: &[],
+            ..self
+        }
     }
 
     const fn on(self, prototype: Prototype) -> Self {

@@ -46,10 +46,6 @@ const THOROUGH: [&str; 7] = [
 /// Of `vm`, the tests that every guest runs; with `--thorough` some run all of it.
 const BRIEF: [&str; 3] = ["tier::", "attribution::", "aborts::a_killed_server"];
 
-/// Under confidentiality nobody can read who serves a mount: no mount is ever `ok` there, which all
-/// of `host` waits for first.
-const NEVER_OK: &str = "6.12-confidentiality";
-
 /// Lines of a failed program or a dead kernel that are shown; all of them are kept in files.
 const SHOWN_LINES: usize = 120;
 
@@ -119,12 +115,7 @@ fn job(guest: &Guest, request: &Request) -> Job {
     let is_brief = request.tests.is_empty() && !request.full && !request.thorough;
     // The rig tests the tests' own file systems.
     let tests = image::tests().iter();
-    let is_chosen = |test| match test {
-        "rig" => !is_brief,
-        "host" => !is_brief || guest.name != NEVER_OK,
-        _ => true,
-    };
-    for &test in tests.filter(|&&test| is_chosen(test)) {
+    for &test in tests.filter(|&&test| test != "rig" || !is_brief) {
         let program = format!("{OURS}/{test}");
         // What is captured is lost when a guest ends before its test program.
         let mut words = vec![&*program, "--nocapture", "--test-threads", TEST_THREADS];

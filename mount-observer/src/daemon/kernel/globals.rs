@@ -45,6 +45,13 @@ impl Globals {
         }
     }
 
+    /// The types that addresses are taken for, by their numbers on this kernel.
+    pub(super) fn set_types(&mut self, types: &BTreeMap<&'static str, u32>) {
+        for (name, number) in types {
+            self.set(name, number.as_bytes());
+        }
+    }
+
     fn set(&mut self, name: &str, value: &[u8]) {
         self.0.insert(name.to_owned(), value.to_vec());
     }

@@ -12,7 +12,8 @@ use std::{
 };
 
 use aya::maps::{MapData, MapError};
-use aya_obj::{Object, ParseError, relocation::EbpfRelocationError};
+use aya_obj::{Object, ParseError, generated::bpf_insn, relocation::EbpfRelocationError};
+use mount_observer_common::CAST;
 
 use super::{
     OBJECT,
@@ -98,6 +99,7 @@ impl Loader {
     ) -> Result<Prepared<'a>, LoaderError> {
         let mut globals = self.globals.clone();
         globals.set_offsets(&found.facts);
+        globals.set_types(&found.cast_types);
         Prepared::new(object, &self.maps, &globals, found)
     }
 
@@ -251,12 +253,14 @@ impl<'a> Prepared<'a> {
             self.modules.insert(module.to_owned(), btf);
         }
         let module = module.and_then(|module| self.modules.get(module));
+        let cast = self.found.btf_ids.get(CAST.0).copied();
         let program = self.object.programs.get(name).ok_or(AttachError::Missing)?;
         let function = self
             .object
             .functions
             .get_mut(&program.function_key())
             .ok_or(AttachError::Missing)?;
+        put_in_cast(&mut function.instructions, cast)?;
         Ok(bpf::load(
             name,
             &mut function.instructions,
@@ -266,6 +270,24 @@ impl<'a> Prepared<'a> {
         )?)
     }
 }
+
+/// Makes calls of [`CAST`]'s place-holder calls of the kernel's function, by its number in BTF.
+fn put_in_cast(instructions: &mut [bpf_insn], number: Option<u32>) -> Result<(), AttachError> {
+    let (name, place_holder) = CAST;
+    let is_cast = |instruction: &bpf_insn| {
+        instruction.code == CALL && instruction.imm.cast_unsigned() == place_holder
+    };
+    for call in instructions.iter_mut().filter(|call| is_cast(call)) {
+        call.set_src_reg(PSEUDO_KFUNC_CALL);
+        call.imm = number.ok_or(AttachError::Undescribed(name))?.cast_signed();
+    }
+    Ok(())
+}
+
+/// `BPF_JMP | BPF_CALL`, `include/uapi/linux/bpf.h`.
+const CALL: u8 = 0x85;
+/// `BPF_PSEUDO_KFUNC_CALL`.
+const PSEUDO_KFUNC_CALL: u8 = 2;
 
 fn module_users() -> u32 {
     let loaded = fuse::loaded();

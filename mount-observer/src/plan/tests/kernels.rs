@@ -136,7 +136,13 @@ fn later_kernels_take_tracepoints_for_requests_and_trampolines_for_calls() {
 fn confidentiality_takes_nothing_that_reads_the_kernel_by_address() {
     let expected = first_choices(LATER[0]);
     let mut choices = first_choices(CONFIDENTIALITY);
-    assert_eq!(choices[..2], ["connection_check: none", "holders: none"]);
+    assert_eq!(
+        choices[..2],
+        [
+            "connection_check: test_run connection_check_cast vmlinux",
+            "holders: iterator holders_cast vmlinux"
+        ]
+    );
     choices[..2].clone_from_slice(&expected[..2]);
     assert_eq!(choices, expected);
     let plan = plan(&facts(CONFIDENTIALITY), Purpose::Watch(StatxMode::Auto));
@@ -144,6 +150,30 @@ fn confidentiality_takes_nothing_that_reads_the_kernel_by_address() {
     let mechanisms: Vec<Mechanism> = ways.map(|way| way.mechanism).collect();
     assert!(!mechanisms.contains(&Mechanism::KProbe));
     assert!(!mechanisms.contains(&Mechanism::RawTracepoint));
+}
+
+#[test]
+fn an_address_is_taken_for_no_type_where_the_kernel_has_none_or_the_call_is_another() {
+    let holders = |facts: &KernelFacts| {
+        let plan = plan(facts, Purpose::Watch(StatxMode::Auto));
+        let mut planned = plan.probes.iter();
+        let planned = planned
+            .find(|planned| planned.probe == Probe::Holders)
+            .unwrap();
+        planned.candidates().next().map(|way| way.program)
+    };
+    let original = facts(CONFIDENTIALITY);
+    assert_eq!(holders(&original), Some("holders_cast"));
+    let mut changed = original.clone();
+    let cast = changed.functions.get_mut("bpf_rdonly_cast").unwrap();
+    cast.parameters.push("u64".to_owned());
+    assert_eq!(holders(&changed), None);
+    let mut module = original.clone();
+    module.fuse = Fuse::Module;
+    assert_eq!(holders(&module), None);
+    let mut older = original;
+    older.functions.remove("bpf_rdonly_cast");
+    assert_eq!(holders(&older), None);
 }
 
 #[test]

@@ -37,6 +37,19 @@ const HOLDERS: &[&str] = &[
     "OFF_REQ_LIST",
     "OFF_REQ_OPCODE",
 ];
+/// Of those, what it takes to tell who holds a connection.
+const HELD: &[&str] = &[
+    "OFF_FILE_INODE",
+    "OFF_FILE_PRIVATE",
+    "OFF_INODE_RDEV",
+    "OFF_FUD_CONN",
+    "OFF_CONN_CONNECTED",
+    "OFF_CONN_WAITING",
+    "OFF_FC_DEV",
+    "OFF_TASK_TGID",
+    "OFF_TASK_STATE",
+    "OFF_TASK_COMM",
+];
 /// From `struct fuse_mount` to its superblock, and what is asked for.
 const CALLED: &[&str] = &["OFF_FM_SB", "OFF_SB_DEV", "OFF_ARGS_OPCODE"];
 const ABORT: &[&str] = &["OFF_FC_DEV", "OFF_CONN_CONNECTED"];
@@ -177,10 +190,21 @@ pub(super) fn server_exit() -> Vec<Way> {
 
 /// A file leads to its connection by an untyped pointer. Unread, it would say that nobody holds one.
 pub(super) fn holders() -> Vec<Way> {
-    let way = way(Iterator, "holders", "task_file", HOLDERS).with(REQUEST_OWNER);
-    vec![way.needing(&["probe_read_kernel"])]
+    let probing = way(Iterator, "holders", "task_file", HOLDERS).with(REQUEST_OWNER);
+    let casting = Way {
+        reason: "through types: who holds each connection, not the requests queued on it",
+        ..way(Iterator, "holders_cast", "task_file", HELD)
+    };
+    vec![probing.needing(&["probe_read_kernel"]), casting.casting()]
 }
 
 pub(super) fn connection_check() -> Vec<Way> {
-    vec![way(TestRun, "connection_check", "", CONNECTION)]
+    let casting = Way {
+        reason: "asks for one connection without a scan, through its type",
+        ..way(TestRun, "connection_check_cast", "", CONNECTION)
+    };
+    vec![
+        way(TestRun, "connection_check", "", CONNECTION),
+        casting.casting(),
+    ]
 }
