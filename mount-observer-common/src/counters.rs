@@ -42,11 +42,13 @@ pub enum Counter {
     ConnectionAborts,
     /// Descriptors of `/dev/fuse` closed for good.
     DeviceReleases,
+    /// NFS superblocks that found no room in `NFS_SERVERS`.
+    NfsServersFull,
 }
 
 impl Counter {
     /// Every counter, in the order of its slot.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::RequestsSent,
         Self::RequestsEnded,
         Self::EndsUnmatched,
@@ -65,13 +67,14 @@ impl Counter {
         Self::RequestsRefused,
         Self::ConnectionAborts,
         Self::DeviceReleases,
+        Self::NfsServersFull,
     ];
 
     /// Slots in use.
     #[expect(
         clippy::as_conversions,
         clippy::cast_possible_truncation,
-        reason = "18 fits, and a const context knows no TryFrom"
+        reason = "19 fits, and a const context knows no TryFrom"
     )]
     pub const COUNT: u32 = Self::ALL.len() as u32;
 
@@ -110,6 +113,7 @@ impl Counter {
             Self::RequestsRefused => "requests_refused",
             Self::ConnectionAborts => "connection_aborts",
             Self::DeviceReleases => "device_releases",
+            Self::NfsServersFull => "nfs_servers_full",
         }
     }
 }

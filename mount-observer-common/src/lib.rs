@@ -12,6 +12,7 @@ mod buckets;
 mod calls;
 mod counters;
 mod in_flight;
+mod nfs;
 mod offsets;
 mod record;
 mod rows;
@@ -26,6 +27,9 @@ pub use buckets::{BUCKETS, bucket_of, bucket_upper_bound_ns};
 pub use calls::{CALL_FSTAT, CALL_STATX, CALLS_MAX, Call, CallStage, FuseCall};
 pub use counters::Counter;
 pub use in_flight::InFlight;
+pub use nfs::{
+    NFS_NAME_BYTES, NFS_NAMES_MAX, NFS_PROCEDURE_BITS, NFS_SERVERS_MAX, NfsServer, NfsWalk,
+};
 pub use offsets::{
     ABSENT, CAST, CAST_TYPES, FieldPath, HELPER_SWITCHES, HelperSwitch, MAY_READ_KERNEL, OFFSETS,
 };

@@ -2,18 +2,27 @@
 
 use crate::{BUCKETS, wire::wire};
 
-/// An operation: a FUSE opcode or a path syscall, in one number space.
+/// An operation: a FUSE opcode, an NFS procedure or a path syscall, in one number space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Op {
     /// `enum fuse_opcode`.
     Fuse(u16),
+    /// In the kernel's programs, an index of `NFS_NAMES`; elsewhere, what the daemon makes of the name
+    /// there.
+    Nfs(u16),
     /// One of [`crate::SyscallOp`].
     Syscall(u16),
 }
 
 impl Op {
-    /// Set in the wire number of a syscall. FUSE opcodes stay below it, `CUSE_INIT` (4096) too.
+    /// Set in the wire number of a syscall.
     const SYSCALL: u16 = 0x8000;
+
+    /// Set in the wire number of an NFS procedure. FUSE opcodes stay below it, `CUSE_INIT` (4096) too.
+    const NFS: u16 = 0x4000;
+
+    /// The bits of a number within its kind.
+    const NUMBER: u16 = 0x3fff;
 
     /// The wire number of a FUSE opcode.
     #[inline(always)]
@@ -26,23 +35,41 @@ impl Op {
         reason = "opcodes are below 4097; TryFrom has a panic path"
     )]
     pub const fn wire_of_opcode(opcode: u32) -> u16 {
-        (opcode & 0x7fff) as u16
+        (opcode & 0x3fff) as u16
+    }
+
+    /// The wire number of an NFS procedure, by the index of its name.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call would cost an eBPF stack frame per operation"
+    )]
+    #[expect(
+        clippy::as_conversions,
+        reason = "indices are below 512; TryFrom has a panic path"
+    )]
+    pub const fn wire_of_nfs(index: u32) -> u16 {
+        (index & 0x3fff) as u16 | Self::NFS
     }
 
     /// The wire number.
     pub const fn to_wire(self) -> u16 {
         match self {
-            Self::Fuse(opcode) => opcode & !Self::SYSCALL,
-            Self::Syscall(number) => number | Self::SYSCALL,
+            Self::Fuse(opcode) => opcode & Self::NUMBER,
+            Self::Nfs(number) => number & Self::NUMBER | Self::NFS,
+            Self::Syscall(number) => number & Self::NUMBER | Self::SYSCALL,
         }
     }
 
     /// The operation a wire number stands for.
     pub const fn from_wire(wire: u16) -> Self {
-        if wire & Self::SYSCALL == 0 {
-            Self::Fuse(wire)
+        let number = wire & Self::NUMBER;
+        if wire & Self::SYSCALL != 0 {
+            Self::Syscall(number)
+        } else if wire & Self::NFS != 0 {
+            Self::Nfs(number)
         } else {
-            Self::Syscall(wire & 0x7fff)
+            Self::Fuse(number)
         }
     }
 }
@@ -146,8 +173,8 @@ mod tests {
 
     #[test]
     fn every_operation_survives_the_wire() {
-        for number in [0, 1, 52, 4096, 0x7fff] {
-            for op in [Op::Fuse(number), Op::Syscall(number)] {
+        for number in [0, 1, 52, 4096, 0x3fff] {
+            for op in [Op::Fuse(number), Op::Nfs(number), Op::Syscall(number)] {
                 assert_eq!(Op::from_wire(op.to_wire()), op);
             }
         }

@@ -21,6 +21,7 @@ mod iterator;
 mod kernel;
 mod maps;
 mod memo;
+mod nfs;
 mod paths;
 mod record;
 mod sample;

@@ -6,9 +6,9 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, RingBuf, lpm_trie::Key},
 };
 use mount_observer_common::{
-    CALLS_MAX, Call, Counter, FuseCall, HolderRow, InFlight, MountPath, MountTarget, PathArguments,
-    QueuedRow, SCOPE_FILTER_WORDS, SYSCALL_OPS_MAX, Settings, TaskRow, TextRanges, TotalsKey,
-    TotalsSlot,
+    CALLS_MAX, Call, Counter, FuseCall, HolderRow, InFlight, MountPath, MountTarget,
+    NFS_NAME_BYTES, NFS_NAMES_MAX, NFS_SERVERS_MAX, NfsServer, NfsWalk, PathArguments, QueuedRow,
+    SCOPE_FILTER_WORDS, SYSCALL_OPS_MAX, Settings, TaskRow, TextRanges, TotalsKey, TotalsSlot,
 };
 
 use crate::memo::Memo;
@@ -22,7 +22,7 @@ pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 #[map]
 pub static SCAN_MODE: Array<u32> = Array::with_max_entries(1, 0);
 
-/// See [`Counter`]. 18 x 8 B per CPU.
+/// See [`Counter`]. 19 x 8 B per CPU.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
 
@@ -83,6 +83,21 @@ pub static CALLS: Array<Call> = Array::with_max_entries(CALLS_MAX, 0);
 /// The FUSE request each thread waits for, in the same way. 65 536 x 32 B = 2 MiB.
 #[map]
 pub static FUSE_CALLS: Array<FuseCall> = Array::with_max_entries(CALLS_MAX, 0);
+
+/// Which `struct nfs_server` each `struct rpc_clnt` belongs to, as the last look at all superblocks
+/// found; the daemon deletes what is gone. Preallocated: the kernel warns of a raw tracepoint whose maps
+/// are not (`check_map_prog_compatibility`, `kernel/bpf/verifier.c`, v5.10). 4096 x 72 B.
+#[map]
+pub static NFS_SERVERS: HashMap<u64, NfsServer> = HashMap::with_max_entries(NFS_SERVERS_MAX, 0);
+
+/// Where that look stands.
+#[map]
+pub static NFS_WALK: Array<NfsWalk> = Array::with_max_entries(1, 0);
+
+/// What the kernel calls each NFS procedure, by protocol and number; empty until it was met.
+/// 512 x 24 B.
+#[map]
+pub static NFS_NAMES: Array<[u8; NFS_NAME_BYTES]> = Array::with_max_entries(NFS_NAMES_MAX, 0);
 
 /// Where a failed path is put together for the lookup. Per CPU; the only program that uses it does
 /// not run twice on one CPU (`bpf_prog_active` and its successors, `kernel/bpf/trampoline.c`).

@@ -55,8 +55,8 @@ struct LatencySlot {
 /// Connection-class failures in a window.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failures {
-    /// Of FUSE requests.
-    pub fuse: u64,
+    /// Of requests to servers: FUSE's and NFS's.
+    pub requests: u64,
     /// Of path syscalls: mostly the same failures seen from the other side.
     pub syscalls: u64,
     /// By kind.
@@ -79,12 +79,12 @@ pub struct Latencies {
 impl Failures {
     /// The failures: as many as the busier of the two views shows, because they overlap.
     pub fn count(&self) -> u64 {
-        self.fuse.max(self.syscalls)
+        self.requests.max(self.syscalls)
     }
 
     fn add(&mut self, operation: Operation, errno: Errno, count: u64) {
-        let total = if operation.is_fuse() {
-            &mut self.fuse
+        let total = if operation.is_request() {
+            &mut self.requests
         } else {
             &mut self.syscalls
         };
@@ -143,7 +143,7 @@ impl Counters {
         let total = &delta.total;
         *self.operations.entry((operation, errno)).or_default() += total.count;
         self.add_latency(now, operation, total, windows.slow);
-        if let Some(errno) = errno.filter(|errno| errno.is_connection_class()) {
+        if let Some(errno) = errno.filter(|errno| operation.is_trouble(*errno)) {
             self.add_failures(now, operation, errno, total.count, windows.storm);
         }
     }
@@ -204,7 +204,7 @@ impl Counters {
                     *sum.kinds.entry((operation, errno)).or_default() += count;
                 }
             }
-            sum.fuse += failures.fuse;
+            sum.requests += failures.requests;
             sum.syscalls += failures.syscalls;
         }
         sum

@@ -21,6 +21,7 @@ pub mod maps;
 mod mount_points;
 pub mod mountinfo;
 pub mod namespaces;
+pub mod nfs;
 pub mod notify;
 pub mod process;
 pub mod ring;

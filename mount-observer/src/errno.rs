@@ -1,10 +1,13 @@
 //! Error numbers: their names, and which of them say that a connection is in trouble.
 
+mod nfs;
+
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// A positive Linux error number (`include/uapi/asm-generic/errno{-base,}.h`).
+/// A positive Linux error number (`include/uapi/asm-generic/errno{-base,}.h`). NFS operations also end
+/// with numbers that the kernel keeps to itself, and with version 4's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Errno(pub u16);
 
@@ -12,6 +15,7 @@ impl Errno {
     pub const EIO: Self = Self(5);
     pub const ECONNABORTED: Self = Self(103);
     pub const ENOTCONN: Self = Self(107);
+    pub const ESTALE: Self = Self(116);
 
     /// Those a broken connection, a broken server or a broken network answers with.
     ///
@@ -34,7 +38,7 @@ impl Errno {
         Self(111), // ECONNREFUSED
         Self(112), // EHOSTDOWN
         Self(113), // EHOSTUNREACH
-        Self(116), // ESTALE
+        Self::ESTALE,
     ];
 
     /// Whether it says that a connection is in trouble; the others are counted and never alert.
@@ -54,12 +58,13 @@ impl Errno {
         bits
     }
 
-    /// Its name; `None` for a number the kernel never gives to user space.
+    /// Its name; `None` for a number nobody gives.
     pub fn name(self) -> Option<&'static str> {
         NAMES
             .get(usize::from(self.0))
             .copied()
             .filter(|name| !name.is_empty())
+            .or_else(|| nfs::name(self.0))
     }
 }
 
@@ -124,7 +129,7 @@ mod tests {
         for (number, name) in landmarks {
             assert_eq!(Errno(number).to_string(), name);
         }
-        for number in [0, 41, 58, 134, 512] {
+        for number in [0, 41, 58, 134, 511, 10_000] {
             assert_eq!(Errno(number).to_string(), format!("errno_{number}"));
         }
     }

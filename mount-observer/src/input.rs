@@ -4,7 +4,11 @@
 
 use mount_observer_common::{InFlight, TotalsKey, TotalsValue};
 
-use crate::{alert::Transition, superblock::Dev, time::Mono};
+use crate::{
+    alert::Transition,
+    superblock::{Dev, SuperblockId},
+    time::Mono,
+};
 
 /// One thing learnt from the outside. Bytes come as the kernel wrote them: decoding is the pure
 /// part's business, so that a recording can be decoded again.
@@ -198,6 +202,9 @@ pub enum Effect {
     WatchSuperblocks(Vec<Dev>),
     /// Mount points to attribute paths by, in the kernel; replaces the last set.
     WatchMountPoints(Vec<MountPoint>),
+    /// The NFS superblocks in scope, whose operations are to be counted; replaces the last set. With
+    /// none, nothing of NFS is to be held.
+    FollowNfs(Vec<SuperblockId>),
     /// Find the kernel functions these addresses lie in; answered by [`Input::Names`].
     NameAddresses(Vec<u64>),
     /// A filesystem of a type not seen before is in scope, and its module may have come with it: find

@@ -31,7 +31,7 @@ use crate::{
     requests::{Forget, Requests},
     scope::{Scope, ScopeError},
     snapshot::{ObserverHealth, Snapshot, namespace_elsewhere},
-    superblock::Dev,
+    superblock::{Dev, SuperblockId},
     time::{Mono, Now, nanos},
     totals::Totals,
     watched::Watched,
@@ -77,6 +77,8 @@ struct Asked {
     suspects: BTreeMap<Dev, Mono>,
     /// Types of filesystems whose wait functions were asked for.
     fstypes: BTreeSet<String>,
+    /// The NFS superblocks whose operations are counted.
+    nfs: Vec<SuperblockId>,
 }
 
 impl Observer {

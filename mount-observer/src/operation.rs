@@ -5,8 +5,10 @@ use std::fmt;
 use mount_observer_common::Op;
 use serde::{Serialize, Serializer};
 
-/// An operation on a superblock. Displayed as the kernel names a FUSE opcode (`LOOKUP`), or as the
-/// syscall's name in lower case (`statx`).
+use crate::errno::Errno;
+
+/// An operation on a superblock. Displayed as the kernel names a FUSE opcode or an NFS procedure
+/// (`LOOKUP`), or as the syscall's name in lower case (`statx`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Operation(pub Op);
 
@@ -53,10 +55,18 @@ impl Operation {
         Self(Op::Fuse(opcode))
     }
 
+    /// An NFS operation by the kernel's name for it; `index` is where the programs keep that name.
+    pub fn nfs(name: &str, index: u16) -> Self {
+        let known = NFS_PROCEDURES.iter().position(|known| *known == name);
+        let known = known.and_then(|number| u16::try_from(number).ok());
+        Self(Op::Nfs(known.unwrap_or(NFS_UNKNOWN | index)))
+    }
+
     /// Which latencies its own compare with.
     pub const fn class(self) -> Class {
         match self.0 {
             Op::Syscall(_) => Class::Stat,
+            Op::Nfs(number) => nfs_class(number),
             // READ WRITE FALLOCATE LSEEK COPY_FILE_RANGE SETUPMAPPING REMOVEMAPPING
             // COPY_FILE_RANGE_64
             Op::Fuse(15 | 16 | 43 | 46 | 47 | 48 | 49 | 53) => Class::Data,
@@ -78,15 +88,33 @@ impl Operation {
         matches!(self.0, Op::Fuse(_))
     }
 
-    /// The operation of a name, as [`fmt::Display`] writes it.
+    /// Whether it is what a filesystem asks its server for, rather than what a program asks the
+    /// filesystem for.
+    pub const fn is_request(self) -> bool {
+        matches!(self.0, Op::Fuse(_) | Op::Nfs(_))
+    }
+
+    /// Whether failing so says that a connection or a server is in trouble. An NFS server answers
+    /// `ESTALE` to everybody who knew a file that somebody else removed: the client looks again, and
+    /// only where that does not help either a system call fails with it.
+    pub fn is_trouble(self, errno: Errno) -> bool {
+        let is_routine = matches!(self.0, Op::Nfs(_)) && errno == Errno::ESTALE;
+        errno.is_connection_class() && !is_routine
+    }
+
+    /// The operation of a name, as [`fmt::Display`] writes it; FUSE's where NFS has one of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         let fuse = FUSE_OPCODES.iter().find(|(_, known)| *known == name);
         let fuse = fuse.map(|(opcode, _)| Op::Fuse(*opcode));
+        let nfs = || {
+            let number = NFS_PROCEDURES.iter().position(|known| *known == name)?;
+            u16::try_from(number).ok().map(Op::Nfs)
+        };
         let syscall = || {
             let index = SYSCALLS.iter().position(|known| *known == name)?;
             u16::try_from(index + 1).ok().map(Op::Syscall)
         };
-        fuse.or_else(syscall).map(Self)
+        fuse.or_else(nfs).or_else(syscall).map(Self)
     }
 }
 
@@ -100,6 +128,10 @@ impl fmt::Display for Operation {
                     None => write!(f, "FUSE_{opcode}"),
                 }
             }
+            Op::Nfs(number) => match NFS_PROCEDURES.get(usize::from(number)) {
+                Some(name) => f.write_str(name),
+                None => write!(f, "NFS_{}", number & !NFS_UNKNOWN),
+            },
             Op::Syscall(number) => {
                 let index = usize::from(number).checked_sub(1);
                 match index.and_then(|index| SYSCALLS.get(index)) {
@@ -173,6 +205,39 @@ const FUSE_OPCODES: [(u16, &str); 52] = [
     (4096, "CUSE_INIT"),
 ];
 
+/// Set in the number of an NFS procedure whose name is in no list.
+const NFS_UNKNOWN: u16 = 0x1000;
+
+/// The names of all procedures that NFS clients have called since 5.10, of versions 2, 3 and 4 and of
+/// the ACL protocol (`fs/nfs/nfs{2,3,4}xdr.c`, v5.10 to v7.2). The place is our number: the kernel's own
+/// differ from protocol to protocol, and in version 4 from release to release.
+#[rustfmt::skip]
+const NFS_PROCEDURES: [&str; 78] = [
+    // Those that carry content, and those that wait until it is safe: see `nfs_class`.
+    "READ", "WRITE", "READ_PLUS", "COPY", "CLONE", "SEEK", "ALLOCATE", "DEALLOCATE", "ZERO_RANGE",
+    "COMMIT", "LAYOUTCOMMIT",
+    "NULL", "GETATTR", "SETATTR", "LOOKUP", "ACCESS", "READLINK", "CREATE", "MKDIR", "SYMLINK",
+    "MKNOD", "REMOVE", "RMDIR", "RENAME", "LINK", "READDIR", "READDIRPLUS", "FSSTAT", "FSINFO",
+    "PATHCONF", "STATFS", "ROOT", "WRITECACHE", "GETACL", "SETACL",
+    "OPEN", "OPEN_CONFIRM", "OPEN_NOATTR", "OPEN_DOWNGRADE", "CLOSE", "RENEW", "SETCLIENTID",
+    "SETCLIENTID_CONFIRM", "LOCK", "LOCKT", "LOCKU", "LOOKUP_ROOT", "SERVER_CAPS", "DELEGRETURN",
+    "FS_LOCATIONS", "RELEASE_LOCKOWNER", "SECINFO", "FSID_PRESENT", "EXCHANGE_ID",
+    "CREATE_SESSION", "DESTROY_SESSION", "SEQUENCE", "GET_LEASE_TIME", "RECLAIM_COMPLETE",
+    "LAYOUTGET", "LAYOUTRETURN", "GETDEVICEINFO", "GETDEVICELIST", "SECINFO_NO_NAME",
+    "TEST_STATEID", "FREE_STATEID", "BIND_CONN_TO_SESSION", "DESTROY_CLIENTID", "LAYOUTSTATS",
+    "OFFLOAD_CANCEL", "OFFLOAD_STATUS", "COPY_NOTIFY", "LOOKUPP", "LAYOUTERROR", "GETXATTR",
+    "SETXATTR", "LISTXATTRS", "REMOVEXATTR",
+];
+
+/// Which latencies an NFS operation's own compare with, by its place in [`NFS_PROCEDURES`].
+const fn nfs_class(number: u16) -> Class {
+    match number {
+        0..9 => Class::Data,
+        9..11 => Class::Sync,
+        _ => Class::Metadata,
+    }
+}
+
 /// `mount_observer_common::SyscallOp`, from 1.
 #[rustfmt::skip]
 const SYSCALLS: [&str; 42] = [
@@ -222,6 +287,41 @@ mod tests {
         }
         assert_eq!(Operation::from_name("NOSUCH"), None);
         assert_eq!(Operation::fuse(999).to_string(), "FUSE_999");
+    }
+
+    #[test]
+    fn nfs_operations_go_by_the_kernels_names_whatever_their_numbers() {
+        let getattr = Operation::nfs("GETATTR", 1);
+        assert_eq!(getattr, Operation::nfs("GETATTR", 400));
+        assert_eq!(getattr.to_string(), "GETATTR");
+        assert_ne!(getattr, Operation::fuse(3));
+        for name in ["READ", "CLONE"] {
+            assert_eq!(Operation::nfs(name, 0).class(), Class::Data, "{name}");
+        }
+        for name in ["COMMIT", "LAYOUTCOMMIT"] {
+            assert_eq!(Operation::nfs(name, 0).class(), Class::Sync, "{name}");
+        }
+        assert_eq!(Operation::nfs("NULL", 0).class(), Class::Metadata);
+    }
+
+    #[test]
+    fn an_nfs_operation_that_nobody_knows_goes_by_its_number() {
+        let unknown = Operation::nfs("FROBNICATE", 77);
+        assert_eq!(unknown.to_string(), "NFS_77");
+        assert_eq!(unknown.class(), Class::Metadata);
+        assert_eq!(Op::from_wire(unknown.0.to_wire()), unknown.0);
+        assert_eq!(
+            Operation::from_name("OPEN_NOATTR").unwrap().to_string(),
+            "OPEN_NOATTR"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_gone_at_the_nfs_server_is_no_trouble_with_the_server() {
+        let getattr = Operation::nfs("GETATTR", 1);
+        assert!(!getattr.is_trouble(Errno::ESTALE));
+        assert!(getattr.is_trouble(Errno::EIO));
+        assert!(Operation(Op::Syscall(1)).is_trouble(Errno::ESTALE));
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl PlannedProbe {
 
     /// Whether there is nothing to see yet.
     pub fn is_resting(&self) -> bool {
-        self.unwanted == Some(NO_FUSE)
+        matches!(self.unwanted, Some(NO_FUSE | NO_NFS))
     }
 
     /// What is tried, best first.
@@ -278,6 +278,7 @@ pub const fn statx_reason(mode: StatxMode, is_stat_timed: bool) -> &'static str 
 
 const NOT_ASKED_FOR: &str = "not asked for";
 const NO_FUSE: &str = "FUSE is not loaded: nothing to see until it is";
+const NO_NFS: &str = "NFS is not loaded: nothing to see until something is mounted";
 
 fn unwanted(
     facts: &KernelFacts,
@@ -294,7 +295,9 @@ fn unwanted(
         | Probe::FuseBackground
         | Probe::ConnectionAbort
         | Probe::DeviceRelease
-        | Probe::ServerExit => purpose != Purpose::Look,
+        | Probe::ServerExit
+        | Probe::NfsEnd
+        | Probe::NfsMounts => purpose != Purpose::Look,
         Probe::StatEnter
         | Probe::StatExit
         | Probe::WalkEnd
@@ -307,6 +310,8 @@ fn unwanted(
         Some(NOT_ASKED_FOR)
     } else if probe.is_fuse() && facts.fuse == Fuse::Absent && facts.has_btf {
         Some(NO_FUSE)
+    } else if probe.is_nfs() && !facts.has_nfs {
+        Some(NO_NFS)
     } else {
         None
     }

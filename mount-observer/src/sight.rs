@@ -160,6 +160,16 @@ const TABLE: &[Row] = &[
         "failed stats of open files (fstat, an empty path)",
     ),
     row(
+        "nfs_end",
+        Blinds::NOTHING,
+        "NFS operations: how many, how long they take, with what errors",
+    ),
+    row(
+        "nfs_mounts",
+        Blinds::NOTHING,
+        "to which mount an NFS operation belongs",
+    ),
+    row(
         "path_enter",
         Blinds::KERNEL,
         "how long path system calls take",

@@ -17,12 +17,14 @@ const PACKAGES: [&str; 5] = [
 ];
 
 /// Types that lie in maps, rings and rows as bytes.
-const WIRE_TYPES: [&str; 12] = [
+const WIRE_TYPES: [&str; 14] = [
     "Call",
     "CauseRange",
     "FuseCall",
     "HolderRow",
     "InFlight",
+    "NfsServer",
+    "NfsWalk",
     "PathArguments",
     "PathRecord",
     "QueuedRow",

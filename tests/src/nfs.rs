@@ -2,18 +2,22 @@
 //! be stopped and killed. Without nfs-utils: what its daemons would tell the kernel is told here.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{BufRead, BufReader},
     path::PathBuf,
     process::Stdio,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use nix::{
     errno::Errno,
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sys::signal::Signal,
+    unistd::gettid,
 };
 
-use crate::{Process, Sandbox, mounts::device_of, sandbox::beside_us};
+use crate::{Process, Sandbox, mounts::device_of, needs::say, sandbox::beside_us};
 
 /// Where the kernel's server listens.
 const SERVER_PORT: u16 = 2049;
@@ -39,7 +43,15 @@ pub struct NfsMount {
     pub dev: String,
     /// What stands between it and the server.
     pub relay: Process,
+    /// The directory that is served.
+    export: PathBuf,
+    /// Where the server is told what to do.
+    control: PathBuf,
+    /// There is one server on a machine.
+    _server: MutexGuard<'static, ()>,
 }
+
+static SERVER: Mutex<()> = Mutex::new(());
 
 impl NfsMount {
     /// Serves a directory and mounts it; why not where the kernel has no NFS.
@@ -47,16 +59,57 @@ impl NfsMount {
     /// # Panics
     /// When something else goes wrong.
     pub fn new(sandbox: &Sandbox) -> Result<Self, String> {
-        serve(sandbox)?;
+        // Another test that panicked has ended its server all the same.
+        let server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+        let (export, control) = serve(sandbox)?;
         let relay = relay(sandbox);
         let path = sandbox.directory("nfs");
-        let options = format!(
-            "addr=127.0.0.1,clientaddr=127.0.0.1,vers=4.2,proto=tcp,port={RELAY_PORT},hard,timeo=20,\
-             retrans=1,actimeo=0,lookupcache=none"
-        );
-        mount_fs("127.0.0.1:/", &path, "nfs4", Some(&options))?;
+        mount_client(&path)?;
         let dev = device_of(&path).expect("mounted");
-        Ok(Self { path, dev, relay })
+        Ok(Self {
+            path,
+            dev,
+            relay,
+            export,
+            control,
+            _server: server,
+        })
+    }
+
+    /// Mounts it again after it was unmounted.
+    ///
+    /// # Panics
+    /// When that does not work.
+    pub fn mount_again(&mut self) {
+        mount_client(&self.path).expect("it worked before");
+        self.dev = device_of(&self.path).expect("mounted");
+    }
+
+    /// A file or directory of the export as the server sees it.
+    pub fn at_server(&self, name: &str) -> PathBuf {
+        self.export.join(name)
+    }
+
+    /// What the kernel's client has counted for this mount since it was made: per operation, how many
+    /// ended, and how many of them failed. Those that were never called are left out.
+    ///
+    /// # Panics
+    /// When the kernel does not tell.
+    pub fn statistics(&self) -> BTreeMap<String, (u64, u64)> {
+        // Each test has a mount namespace, and so its thread.
+        let path = format!("/proc/{}/mountstats", gettid());
+        let all = fs::read_to_string(path).expect("the kernel counts");
+        let ours = format!(" mounted on {} with fstype nfs", self.path.display());
+        let lines = all.lines().skip_while(|line| !line.contains(&ours)).skip(1);
+        let lines = lines.take_while(|line| !line.starts_with("device "));
+        let lines = lines.skip_while(|line| !line.contains("per-op statistics"));
+        let counts = lines.skip(1).filter_map(|line| {
+            let (operation, numbers) = line.trim().split_once(": ")?;
+            let numbers: Vec<u64> = numbers.split(' ').flat_map(str::parse).collect();
+            // Operations, transmissions, timeouts, bytes sent and received, three times, errors.
+            Some((operation.to_owned(), (*numbers.first()?, *numbers.get(8)?)))
+        });
+        counts.filter(|(_, (ended, _))| *ended > 0).collect()
     }
 
     /// Another relay in the place of one that was killed.
@@ -65,16 +118,28 @@ impl NfsMount {
     }
 }
 
-/// Starts the kernel's server on a directory with a few files.
-fn serve(sandbox: &Sandbox) -> Result<(), String> {
-    let export = sandbox.directory("export");
+impl Drop for NfsMount {
+    /// The client first: it would go on asking a server that is gone.
+    fn drop(&mut self) {
+        umount2(&self.path, MntFlags::MNT_FORCE | MntFlags::MNT_DETACH).ok();
+        self.relay.signal(Signal::SIGKILL);
+        if let Err(error) = fs::write(self.control.join("threads"), "0\n") {
+            say(&format!("cannot end the NFS server: {error}"));
+        }
+    }
+}
+
+/// Starts the kernel's server on a directory with a few files, and returns that and where the server is
+/// controlled.
+fn serve(sandbox: &Sandbox) -> Result<(PathBuf, PathBuf), String> {
+    let directory = sandbox.directory("export");
     for file in FILES {
-        fs::write(export.join(file), "content").expect("write a file");
+        fs::write(directory.join(file), "content").expect("write a file");
     }
     mount_fs("rpc_pipefs", &sandbox.directory("rpc"), "rpc_pipefs", None)?;
     let control = sandbox.directory("nfsd");
     mount_fs("nfsd", &control, "nfsd", None)?;
-    let export = export.display();
+    let export = directory.display();
     // Debian's 5.10 still has it; a kernel without refuses the word.
     fs::write(control.join("versions"), "-2\n").ok();
     for (file, text) in [
@@ -102,7 +167,7 @@ fn serve(sandbox: &Sandbox) -> Result<(), String> {
         let channel = format!("/proc/net/rpc/{table}/channel");
         fs::write(&channel, entry + "\n").unwrap_or_else(|error| panic!("{channel}: {error}"));
     }
-    Ok(())
+    Ok((directory, control))
 }
 
 fn relay(sandbox: &Sandbox) -> Process {
@@ -117,6 +182,15 @@ fn relay(sandbox: &Sandbox) -> Process {
     let read = BufReader::new(stdout.expect("stdout is piped")).read_line(&mut line);
     assert!(read.is_ok() && line == "ready\n", "{relay:?}: {line:?}");
     relay
+}
+
+/// Mounts the export through the relay. Nothing is cached: every call asks the server.
+fn mount_client(path: &PathBuf) -> Result<(), String> {
+    let options = format!(
+        "addr=127.0.0.1,clientaddr=127.0.0.1,vers=4.2,proto=tcp,port={RELAY_PORT},hard,timeo=20,\
+         retrans=1,actimeo=0,lookupcache=none"
+    );
+    mount_fs("127.0.0.1:/", path, "nfs4", Some(&options))
 }
 
 /// Mounts; an error where the kernel does not know the type.

@@ -188,6 +188,17 @@ impl Observer {
         found["kind"].as_str().map(str::to_owned)
     }
 
+    /// Why a probe is attached as it is, or not.
+    pub fn probe_reason(&self, probe: &str) -> String {
+        let snapshot = self.snapshot();
+        let mut probes = snapshot["observer"]["probes"]
+            .as_array()
+            .into_iter()
+            .flatten();
+        let found = probes.find(|known| known["probe"] == probe);
+        found.map_or_else(String::new, |found| found["reason"].to_string())
+    }
+
     /// The value of one counter, by its full name with labels.
     pub fn counter(&self, series: &str) -> Option<u64> {
         self.metrics()

@@ -15,6 +15,7 @@ mod callers;
 mod counts;
 mod crowd;
 mod nfs;
+mod nfs_operations;
 mod overlay;
 mod tier;
 
@@ -27,7 +28,7 @@ fn has_probes(observer: &Observer, probes: &[&str]) -> bool {
     let missing: Vec<_> = probes
         .iter()
         .filter(|probe| observer.probe_kind(probe).is_none())
-        .copied()
+        .map(|probe| format!("{probe} ({})", observer.probe_reason(probe)))
         .collect();
     missing.is_empty() || {
         skip(&format!("not attached here: {}", missing.join(", ")));

@@ -53,6 +53,17 @@ fn a_failure_seen_by_the_request_and_by_the_syscall_counts_once() {
 }
 
 #[test]
+fn failures_of_nfs_operations_count_like_those_of_requests_and_stale_files_do_not() {
+    let mut counters = Counters::default();
+    let write = Operation::nfs("WRITE", 7);
+    counters.add(at(0), &delta(write, Some(Errno::EIO), 3, 0), WINDOWS);
+    counters.add(at(0), &delta(write, Some(Errno::ESTALE), 9, 0), WINDOWS);
+    let failures = counters.failures(at(0), WINDOWS.storm);
+    assert_eq!((failures.requests, failures.count()), (3, 3));
+    assert_eq!(counters.operations().len(), 2);
+}
+
+#[test]
 fn benign_errors_are_no_failures() {
     let mut counters = Counters::default();
     counters.add(at(0), &delta(READ, Some(Errno(2)), 3, 0), WINDOWS);

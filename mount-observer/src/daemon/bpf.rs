@@ -14,13 +14,14 @@ use std::{
 
 pub use perf::attach_kprobe;
 pub use program::{
-    ModuleBtf, ProgramInfo, Verdict, attach_traced, freeze, info_of, load, open_raw_tracepoint,
-    update,
+    ModuleBtf, ProgramInfo, Verdict, attach_traced, delete, freeze, info_of, load,
+    open_raw_tracepoint, update,
 };
 
 /// `enum bpf_cmd`, `include/uapi/linux/bpf.h`.
 mod command {
     pub(super) const MAP_UPDATE_ELEM: i64 = 2;
+    pub(super) const MAP_DELETE_ELEM: i64 = 3;
     pub(super) const PROG_LOAD: i64 = 5;
     pub(super) const PROG_TEST_RUN: i64 = 10;
     pub(super) const BTF_GET_FD_BY_ID: i64 = 19;

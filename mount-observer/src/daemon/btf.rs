@@ -144,6 +144,12 @@ impl Btf {
         Ok(())
     }
 
+    /// Puts the BTF of a module in the place of other modules'.
+    pub fn replace_split(&mut self, module: &str, bytes: Vec<u8>) -> Result<(), BtfError> {
+        self.sections.truncate(1);
+        self.add_split(module, bytes)
+    }
+
     /// The type numbers of those names that exist, in one pass. Of several types of one name the
     /// first counts, so the kernel's before a module's.
     pub fn find<'a>(&self, wanted: &BTreeSet<(Kind, &'a str)>) -> BTreeMap<(Kind, &'a str), u32> {

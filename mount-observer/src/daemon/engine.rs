@@ -16,7 +16,7 @@ use crate::{
     observer::Observer,
     scope::ScopeError,
     snapshot::Snapshot,
-    superblock::Dev,
+    superblock::{Dev, SuperblockId},
     time::Mono,
 };
 
@@ -41,6 +41,8 @@ pub struct Wanted {
     pub tables: BTreeSet<u32>,
     /// Kernel addresses whose function is to be found.
     pub addresses: Vec<u64>,
+    /// The NFS superblocks there are now, where that changed.
+    pub nfs: Option<Vec<SuperblockId>>,
 }
 
 /// The observer with the parts of the kernel side that answer at once.
@@ -119,7 +121,17 @@ impl Engine {
         // Its functions lie elsewhere when it comes again.
         let unset = self.maps.set_abort_causes(&[]);
         self.note("forget the causes of aborts", unset);
-        for health in fuse.probes {
+        self.take_health(fuse.probes);
+    }
+
+    /// Goes on with other programs that look at NFS.
+    pub fn set_nfs(&mut self, nfs: Attached) {
+        self.maps.replace_nfs_programs(nfs.programs);
+        self.take_health(nfs.probes);
+    }
+
+    fn take_health(&mut self, probes: Vec<ProbeHealth>) {
+        for health in probes {
             let mut known = self.probes.iter_mut();
             if let Some(known) = known.find(|known| known.probe == health.probe) {
                 *known = health;
@@ -240,6 +252,7 @@ impl Engine {
             Effect::ReadMountinfo(namespaces) => self.wanted.tables.extend(namespaces),
             Effect::NameAddresses(addresses) => self.wanted.addresses.extend(addresses),
             Effect::FindWaitFunctions => self.wanted.symbols = true,
+            Effect::FollowNfs(superblocks) => self.wanted.nfs = Some(superblocks),
             Effect::TickNow => self.is_tick_wanted = true,
             Effect::ReadLinks { tid, dfd } => {
                 self.pending.push_back(Input::Links(links::read(tid, dfd)));

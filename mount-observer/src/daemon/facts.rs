@@ -2,6 +2,7 @@
 //! itself, loading nothing.
 
 pub mod fuse;
+mod nfs;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -83,11 +84,17 @@ fn described() -> Gathered {
         has_tracefs: is_mounted(&mounts, b"tracefs"),
         fusectl: super::fusectl::mount_point(&mounts),
         has_symbols: symbols::are_shown(),
+        has_nfs: nfs::is_there(),
         ..KernelFacts::default()
     };
     let (mut btf_ids, mut cast_types) = Default::default();
     match read_btf() {
-        Ok(btf) => (btf_ids, cast_types) = describe(&mut facts, &btf, &questions),
+        Ok(btf) => {
+            (btf_ids, cast_types) = describe(&mut facts, &btf, &questions);
+            if facts.has_nfs {
+                nfs::complete(&mut facts.offsets, btf);
+            }
+        }
         Err(error) => tracing::warn!(
             error = %error,
             cause = std::error::Error::source(&error).map(ToString::to_string),

@@ -8,14 +8,14 @@ mod holds;
 mod loader;
 mod tables;
 
-use std::{io, os::fd::OwnedFd};
+use std::{io, os::fd::OwnedFd, sync::Arc};
 
 use aya::maps::Array;
 use mount_observer_common::Settings;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 pub use attach::{AttachError, Attached, Attachment};
-pub use loader::{Links, Loader, LoaderError};
+pub use loader::{Links, Loader, LoaderError, NfsPrograms};
 
 use globals::Globals;
 use loader::Prepared;
@@ -101,13 +101,15 @@ pub struct Kernel {
     pub attached: Links,
     /// The programs that look at FUSE, where FUSE is a module or not there yet.
     pub fuse: Option<FuseModule>,
+    /// The programs that look at NFS.
+    pub nfs: NfsPrograms,
+    /// Loads what comes and goes again.
+    pub loader: Arc<Loader>,
 }
 
 /// FUSE as a module.
 #[derive(Debug)]
 pub struct FuseModule {
-    /// Loads the programs again.
-    pub loader: Loader,
     /// Keeps those attached that are.
     pub links: Links,
 }
@@ -139,7 +141,12 @@ impl Kernel {
         };
         tables::set_settings(&mut created, settings)?;
         let comes_and_goes = |probe: Probe| facts.fuse != Fuse::BuiltIn && probe.is_fuse();
-        let (mut attached, links) = prepared.attach_all(plan, |probe| !comes_and_goes(probe));
+        let stays = |probe: Probe| !comes_and_goes(probe) && !probe.is_nfs();
+        let (mut attached, links) = prepared.attach_all(plan, stays);
+        let nfs = loader.attach_nfs_of(&mut prepared, plan);
+        let (mut nfs_half, nfs) = nfs.map_err(LoaderError::Call)?;
+        let nfs_programs = std::mem::take(&mut nfs_half.programs);
+        attached.extend(nfs_half);
         let (mut half, fuse_links) = prepared.attach_all(plan, comes_and_goes);
         let module_programs = std::mem::take(&mut half.programs);
         attached.extend(half);
@@ -154,6 +161,7 @@ impl Kernel {
         };
         let mut maps = Maps::take(&mut created, settings, sizes, cpus, attached.programs)?;
         maps.replace_module_programs(module_programs);
+        maps.replace_nfs_programs(nfs_programs);
         let ring = maps::typed("EVENTS", Ring::new(created.take("EVENTS")?, messages))?;
         let mode = maps::typed("SCAN_MODE", Array::try_from(created.take("SCAN_MODE")?))?;
         heap::give_back();
@@ -170,10 +178,9 @@ impl Kernel {
             checker: attached.checker,
             self_tgid: settings.self_tgid,
             attached: links,
-            fuse: (facts.fuse != Fuse::BuiltIn).then_some(FuseModule {
-                loader,
-                links: fuse_links,
-            }),
+            fuse: (facts.fuse != Fuse::BuiltIn).then_some(FuseModule { links: fuse_links }),
+            nfs,
+            loader: Arc::new(loader),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 mod created;
 mod missed;
+mod nfs_names;
 
 use std::{
     collections::BTreeSet,
@@ -18,6 +19,7 @@ use zerocopy::FromBytes;
 
 pub(super) use created::Created;
 use missed::{Missed, missed_runs};
+use nfs_names::NfsNames;
 
 use super::{
     bpf::BatchReader,
@@ -122,6 +124,9 @@ pub struct Maps {
     attached: Vec<OwnedFd>,
     /// Those of them that look at FUSE where it is a module.
     attached_to_module: Vec<OwnedFd>,
+    /// Those of them that look at NFS.
+    attached_to_nfs: Vec<OwnedFd>,
+    nfs_names: NfsNames,
     /// Runs that programs missed which are gone.
     missed_before: Missed,
     wait_functions: Array<MapData, TextRanges>,
@@ -177,6 +182,11 @@ impl Maps {
             mount_points: MountPoints::take(created)?,
             attached,
             attached_to_module: Vec::new(),
+            attached_to_nfs: Vec::new(),
+            nfs_names: NfsNames::new(typed(
+                "NFS_NAMES",
+                Array::try_from(created.take("NFS_NAMES")?),
+            )?),
             missed_before: Missed::default(),
             wait_functions: typed(
                 "WAIT_FUNCTIONS",
@@ -218,6 +228,7 @@ impl Maps {
             })
             .map_err(|error| MapsError::Batch("TOTALS", error))?;
         self.filled.totals = totals.len();
+        self.nfs_names.translate(&mut totals);
         Ok(totals)
     }
 
@@ -284,6 +295,7 @@ impl Maps {
             counters.push((counter.name(), values.iter().sum()));
         }
         let programs = self.attached.iter().chain(&self.attached_to_module);
+        let programs = programs.chain(&self.attached_to_nfs);
         let missed = missed_runs(programs).map_err(MapsError::Misses)?;
         counters.extend(self.missed_before.plus(missed).counters());
         Ok(counters)
@@ -292,6 +304,16 @@ impl Maps {
     /// Replaces the programs that look at FUSE where it is a module. What they missed still counts.
     pub(super) fn replace_module_programs(&mut self, programs: Vec<OwnedFd>) {
         let gone = std::mem::replace(&mut self.attached_to_module, programs);
+        self.keep_missed(&gone);
+    }
+
+    /// Replaces the programs that look at NFS, in the same way.
+    pub(super) fn replace_nfs_programs(&mut self, programs: Vec<OwnedFd>) {
+        let gone = std::mem::replace(&mut self.attached_to_nfs, programs);
+        self.keep_missed(&gone);
+    }
+
+    fn keep_missed(&mut self, gone: &[OwnedFd]) {
         let missed = missed_runs(gone.iter()).unwrap_or_default();
         self.missed_before = self.missed_before.plus(missed);
     }
@@ -422,15 +444,19 @@ fn sum(values: &[u8]) -> TotalsValue {
         let Ok(TotalsSlot { value, .. }) = TotalsSlot::read_from_bytes(bytes) else {
             continue;
         };
-        sum.count += value.count;
-        sum.sum_ns = sum.sum_ns.wrapping_add(value.sum_ns);
-        sum.slow += value.slow;
-        sum.last_ns = sum.last_ns.max(value.last_ns);
-        for (total, bucket) in sum.buckets.iter_mut().zip(value.buckets) {
-            *total = total.saturating_add(bucket);
-        }
+        add(&mut sum, &value);
     }
     sum
+}
+
+fn add(sum: &mut TotalsValue, value: &TotalsValue) {
+    sum.count += value.count;
+    sum.sum_ns = sum.sum_ns.wrapping_add(value.sum_ns);
+    sum.slow += value.slow;
+    sum.last_ns = sum.last_ns.max(value.last_ns);
+    for (total, bucket) in sum.buckets.iter_mut().zip(value.buckets) {
+        *total = total.saturating_add(bucket);
+    }
 }
 
 pub(super) fn typed<T>(name: &'static str, map: Result<T, MapError>) -> Result<T, MapsError> {

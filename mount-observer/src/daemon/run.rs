@@ -3,6 +3,7 @@
 
 mod exits;
 mod fuse_module;
+mod nfs;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
@@ -163,6 +164,7 @@ struct Daemon {
     _attached: super::kernel::Links,
     /// FUSE as a module; `None` where it is part of the kernel.
     fuse: Option<Follower>,
+    nfs: nfs::Follower,
 }
 
 impl Daemon {
@@ -208,6 +210,10 @@ impl Daemon {
         }
         engine.feed(jobs.look_at_everything());
         engine.tick();
+        let purpose = Purpose::Watch(config.probes.statx);
+        let is_there = found.facts.fuse != Fuse::Absent;
+        let fuse_module =
+            |module| Follower::new(Arc::clone(&kernel.loader), module, purpose, is_there);
         let daemon = Self {
             engine,
             ring: kernel.ring,
@@ -222,10 +228,8 @@ impl Daemon {
             superblocks_max,
             service: ServiceManager::connect(),
             _attached: kernel.attached,
-            fuse: kernel.fuse.map(|module| {
-                let is_there = found.facts.fuse != Fuse::Absent;
-                Follower::new(module, Purpose::Watch(config.probes.statx), is_there)
-            }),
+            fuse: kernel.fuse.map(fuse_module),
+            nfs: nfs::Follower::new(Arc::clone(&kernel.loader), kernel.nfs, purpose),
         };
         Ok((daemon, shared, tables))
     }
@@ -266,6 +270,7 @@ impl Daemon {
                     self.engine.feed([namespaces::own_table(self.own_namespace, table)]);
                 }
                 change = loaded(&mut self.fuse) => self.follow(change),
+                change = self.nfs.done() => self.follow_nfs(change),
                 _ = beat.tick() => self.beat(),
             }
             self.progress();
@@ -299,6 +304,14 @@ impl Daemon {
             Some(symbols) => self.engine.set_symbols(symbols),
             None if is_attached => self.jobs.want_symbols(),
             None => {}
+        }
+        self.engine.feed(change.inputs);
+    }
+
+    /// Goes on with the programs for NFS there are now.
+    fn follow_nfs(&mut self, change: nfs::Change) {
+        if let Some(attached) = change.attached {
+            self.engine.set_nfs(attached);
         }
         self.engine.feed(change.inputs);
     }
@@ -349,6 +362,12 @@ impl Daemon {
         let now = clock::now();
         let wanted = self.engine.take_wanted();
         self.exits.add(&wanted.exits);
+        if let Some(superblocks) = &wanted.nfs {
+            self.nfs.want(superblocks);
+        }
+        if let Some(change) = self.nfs.look(now.mono) {
+            self.follow_nfs(change);
+        }
         self.jobs.want(now.mono, &wanted);
         self.jobs.start_due(now.mono, self.own_namespace);
         if let Some(snapshot) = self.engine.take_snapshot() {

@@ -132,7 +132,7 @@ impl Observer {
         };
         let now = self.now.mono;
         let windows = self.windows();
-        let failed = outcome.errno.filter(|errno| errno.is_connection_class());
+        let failed = (outcome.errno).filter(|errno| outcome.operation.is_trouble(*errno));
         let superblock = self.superblocks.get_mut(&dev).filter(|superblock| {
             // The last failures of a superblock whose number was taken over are not its successor's.
             let is_late = superblock.id.epoch > 0 && delta.total.last <= superblock.first_seen;

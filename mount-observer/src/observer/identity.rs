@@ -41,6 +41,11 @@ impl Epochs {
     }
 }
 
+/// Version 4 is a type of its own.
+fn is_nfs(fstype: &str) -> bool {
+    matches!(fstype, "nfs" | "nfs4")
+}
+
 impl Observer {
     pub(super) fn on_mountinfo(&mut self, mnt_ns: u32, is_own: bool, read_at: Mono, bytes: &[u8]) {
         self.health.took("mountinfo");
@@ -121,6 +126,18 @@ impl Observer {
             self.effects.push(Effect::WatchMountPoints(points));
         }
         self.asked.superblocks = devs;
+        self.follow_nfs();
+    }
+
+    /// Tells which superblocks are NFS's, when that changed.
+    fn follow_nfs(&mut self) {
+        let is_nfs = |superblock: &&Watched| is_nfs(&superblock.mounted.fstype);
+        let found = self.superblocks.values().filter(is_nfs);
+        let found: Vec<SuperblockId> = found.map(|superblock| superblock.id).collect();
+        if found != self.asked.nfs {
+            self.asked.nfs.clone_from(&found);
+            self.ask(Effect::FollowNfs(found));
+        }
     }
 
     /// Another superblock took the number.

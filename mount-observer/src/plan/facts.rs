@@ -21,6 +21,9 @@ pub struct KernelFacts {
     pub has_btf: bool,
     /// Where FUSE is.
     pub fuse: Fuse,
+    /// Whether NFS is there now: built in, or loaded.
+    #[serde(default)]
+    pub has_nfs: bool,
     /// Functions that BTF describes.
     pub functions: BTreeMap<String, Function>,
     /// Functions that `/proc/kallsyms` lists, shown or not: what a kprobe can be put on. Where that was

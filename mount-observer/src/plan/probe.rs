@@ -35,6 +35,10 @@ pub enum Probe {
     AttrEnter,
     /// It answered.
     AttrExit,
+    /// An NFS operation ends.
+    NfsEnd,
+    /// Which superblock each NFS client belongs to.
+    NfsMounts,
     /// Path syscalls start.
     PathEnter,
     /// Path syscalls end.
@@ -43,7 +47,7 @@ pub enum Probe {
 
 impl Probe {
     /// Every probe, in the order they are attached: what reports before what starts something.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::ConnectionCheck,
         Self::Holders,
         Self::Tasks,
@@ -55,6 +59,8 @@ impl Probe {
         Self::ConnectionAbort,
         Self::DeviceRelease,
         Self::ServerExit,
+        Self::NfsMounts,
+        Self::NfsEnd,
         Self::PathExit,
         Self::StatExit,
         Self::AttrExit,
@@ -83,6 +89,8 @@ impl Probe {
             Self::WalkEnd => "walk_end",
             Self::AttrEnter => "attr_enter",
             Self::AttrExit => "attr_exit",
+            Self::NfsEnd => "nfs_end",
+            Self::NfsMounts => "nfs_mounts",
             Self::PathEnter => "path_enter",
             Self::PathExit => "path_exit",
         }
@@ -108,9 +116,16 @@ impl Probe {
             | Self::WalkEnd
             | Self::AttrEnter
             | Self::AttrExit
+            | Self::NfsEnd
+            | Self::NfsMounts
             | Self::PathEnter
             | Self::PathExit => false,
         }
+    }
+
+    /// Whether it looks at NFS, which comes with its first mount, and goes.
+    pub const fn is_nfs(self) -> bool {
+        matches!(self, Self::NfsEnd | Self::NfsMounts)
     }
 }
 

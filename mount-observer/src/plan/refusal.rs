@@ -27,6 +27,9 @@ pub(super) fn refusal(facts: &KernelFacts, way: &Way) -> Option<String> {
 
 fn refused_target(facts: &KernelFacts, way: &Way) -> Option<String> {
     let target = way.target;
+    if way.is_found_by_trying {
+        return None;
+    }
     match way.mechanism {
         Mechanism::TpBtf => match facts.tracepoints.get(target) {
             None => Some(format!("vmlinux has no tracepoint {target}")),

@@ -1,6 +1,7 @@
 //! The programs that can serve each probe, where each goes, and what it takes for granted there.
 
 mod fuse;
+mod nfs;
 mod vfs;
 
 use super::{KernelFacts, Mechanism, Probe};
@@ -24,6 +25,9 @@ pub(super) struct Way {
     pub(super) after: Option<Probe>,
     /// Whether it takes addresses for pointers to FUSE's structures (`CAST`).
     pub(super) casts: bool,
+    /// Whether the target is in a module that may describe nothing: whether it is there shows when it
+    /// is tried.
+    pub(super) is_found_by_trying: bool,
 }
 
 /// A function as a program knows it.
@@ -49,7 +53,7 @@ const fn way(
             &[],
         ),
         Mechanism::RawTracepoint => (
-            "serves FUSE as a module too; each field costs a bpf_probe_read_kernel",
+            "serves modules too; each field costs a bpf_probe_read_kernel",
             &["probe_read_kernel"],
         ),
         Mechanism::FEntry => ("at the function's entry, with typed arguments", &[]),
@@ -59,10 +63,7 @@ const fn way(
             &["probe_read_kernel"],
         ),
         Mechanism::Iterator => ("no hook: runs when asked", &[]),
-        Mechanism::TestRun => (
-            "asks for one connection without a scan",
-            &["probe_read_kernel"],
-        ),
+        Mechanism::TestRun => ("no hook: asks when needed", &["probe_read_kernel"]),
     };
     Way {
         mechanism,
@@ -75,6 +76,7 @@ const fn way(
         helpers,
         after: None,
         casts: false,
+        is_found_by_trying: false,
     }
 }
 
@@ -91,6 +93,13 @@ impl Way {
         Self {
             casts: true,
             helpers: &[],
+            ..self
+        }
+    }
+
+    const fn in_module(self) -> Self {
+        Self {
+            is_found_by_trying: true,
             ..self
         }
     }
@@ -131,6 +140,8 @@ pub(super) fn ways(probe: Probe, statx: StatxMode) -> Vec<Way> {
         Probe::ServerExit => fuse::server_exit(),
         Probe::Holders => fuse::holders(),
         Probe::ConnectionCheck => fuse::connection_check(),
+        Probe::NfsEnd => nfs::end(),
+        Probe::NfsMounts => nfs::mounts(),
         Probe::Tasks => vfs::tasks(),
         Probe::StatEnter => vfs::stat_enter(),
         Probe::StatExit => vfs::stat_exit(),

@@ -311,7 +311,7 @@ const FIELDS: &[Field] = &[
     (
         "superblocks[].operations[].operation",
         "string",
-        "FUSE opcode (`LOOKUP`) or path system call (`newfstatat`)",
+        "FUSE opcode or NFS procedure (`LOOKUP`), or path system call (`newfstatat`)",
     ),
     (
         "superblocks[].operations[].errno",
@@ -322,9 +322,13 @@ const FIELDS: &[Field] = &[
     (
         "unattributed[]",
         "object",
-        "failures whose superblock could not be named",
+        "operations whose superblock could not be named",
     ),
-    ("unattributed[].operation", "string", "path system call"),
+    (
+        "unattributed[].operation",
+        "string",
+        "path system call, or NFS procedure for no single mount",
+    ),
     ("unattributed[].errno", "string?", "what it got"),
     ("unattributed[].count", "integer", "how many"),
     ("observer", "object", "what the observer knows about itself"),

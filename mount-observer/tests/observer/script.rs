@@ -342,7 +342,7 @@ fn send(world: &mut World, words: &[&str]) -> Option<()> {
     };
     let opcode = match Operation::from_name(operation)?.0 {
         mount_observer_common::Op::Fuse(opcode) => opcode,
-        mount_observer_common::Op::Syscall(_) => return None,
+        mount_observer_common::Op::Nfs(_) | mount_observer_common::Op::Syscall(_) => return None,
     };
     let request = (
         request_number(request)?,

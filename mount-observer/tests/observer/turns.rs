@@ -112,3 +112,45 @@ fn the_first_mount_of_a_type_asks_for_its_wait_functions_and_the_second_does_not
         .collect();
     assert_eq!(asked, [true, false, false, true, true, false]);
 }
+
+#[test]
+fn nfs_is_followed_while_something_of_it_is_mounted() {
+    let info = SelfInfo {
+        is_initial_pid_namespace: true,
+        is_single_look: false,
+    };
+    let mut observer = Observer::new(&Config::default(), info).unwrap();
+    let mut followed = |second: u64, mounts: &[(u32, &str)]| {
+        let line = |(minor, fstype): &(u32, &str)| {
+            format!("{minor} 1 0:{minor} / /{minor} rw - {fstype} x rw\n")
+        };
+        let table = Input::Mountinfo {
+            mnt_ns: 1,
+            is_own: true,
+            read_at: at(second).mono,
+            bytes: mounts.iter().map(line).collect::<String>().into_bytes(),
+        };
+        let effects = observer.step(at(second), table);
+        effects.into_iter().find_map(|effect| {
+            let Effect::FollowNfs(superblocks) = effect else {
+                return None;
+            };
+            let ids = superblocks.iter().map(|id| (id.dev.minor(), id.epoch));
+            Some(ids.collect::<Vec<_>>())
+        })
+    };
+    let epochs = |list: &[(u32, u32)]| Some(list.to_vec());
+    assert_eq!(followed(1, &[(7, "fuse.sshfs")]), None);
+    assert_eq!(
+        followed(2, &[(7, "fuse.sshfs"), (8, "nfs4")]),
+        epochs(&[(8, 0)])
+    );
+    assert_eq!(followed(3, &[(8, "nfs4"), (9, "ext4")]), None);
+    let both = [(8, "nfs4"), (9, "nfs")];
+    assert_eq!(followed(4, &both), epochs(&[(8, 0), (9, 0)]));
+    assert_eq!(followed(5, &[(9, "nfs")]), epochs(&[(9, 0)]));
+    // Another superblock under the same number has another client.
+    assert_eq!(followed(6, &both), epochs(&[(8, 1), (9, 0)]));
+    assert_eq!(followed(7, &[]), epochs(&[]));
+    assert_eq!(followed(8, &[]), None);
+}

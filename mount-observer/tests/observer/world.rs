@@ -319,6 +319,7 @@ impl World {
             Effect::WatchSuperblocks(_)
             | Effect::WatchMountPoints(_)
             | Effect::NameAddresses(_)
+            | Effect::FollowNfs(_)
             | Effect::FindWaitFunctions => {}
         }
     }

@@ -47,6 +47,8 @@ pub(crate) fn run(args: &Describe) -> Result<()> {
                 "/sys/fs/fuse/connections",
             ],
         );
+        // Otherwise there would be nothing of NFS to try.
+        job.module("nfs");
         job.run("check", &[&observer, "check", "--json"]);
         job.run("bench", &[&bench, "--guest"]);
         job

@@ -35,6 +35,7 @@ pub(crate) fn run(args: &Facts) -> Result<()> {
     fs::create_dir_all(&directory)?;
     let job = |_: &_| {
         let mut job = Job::default();
+        job.module("nfs");
         let program = format!("{OURS}/mount-observer");
         job.run("facts", &[&program, "check", "--facts"]);
         job

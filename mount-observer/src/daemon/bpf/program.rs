@@ -258,6 +258,20 @@ pub fn update(map: BorrowedFd<'_>, index: u32, value: &mut [u8]) -> io::Result<(
     Ok(())
 }
 
+/// Deletes one element of a hash map whose keys take 8 bytes.
+pub fn delete(map: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+    let mut key = [key];
+    let mut element = Element {
+        map_fd: number(map),
+        key: address(&mut key),
+        ..Element::default()
+    };
+    // SAFETY: this is the element member; the key outlives the call and is as long as the map's,
+    // which the caller vouches for.
+    unsafe { bpf(command::MAP_DELETE_ELEM, &mut element) }?;
+    Ok(())
+}
+
 /// Makes a map unwritable from user space, so that the verifier takes its values for constants.
 pub fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     let mut element = Element {

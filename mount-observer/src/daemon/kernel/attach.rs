@@ -41,6 +41,8 @@ pub struct Attached {
     pub tasks: Option<OwnedFd>,
     /// The check of single connections.
     pub checker: Option<ConnectionChecker>,
+    /// The look at NFS superblocks.
+    pub nfs_mounts: Option<OwnedFd>,
     /// The programs that run when something happens.
     pub programs: Vec<OwnedFd>,
 }
@@ -119,6 +121,7 @@ impl Attached {
                 };
                 *place = Some(link);
             }
+            Mechanism::TestRun if probe == Probe::NfsMounts => self.nfs_mounts = Some(program),
             Mechanism::TestRun => self.checker = Some(ConnectionChecker { program }),
             Mechanism::TpBtf
             | Mechanism::RawTracepoint

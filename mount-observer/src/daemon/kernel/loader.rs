@@ -26,6 +26,7 @@ use crate::{
         bpf::{self, ModuleBtf, Verdict},
         facts::{Gathered, fuse},
         maps::{Created, MapsError, Sizes},
+        nfs::NfsMounts,
     },
     plan::{AttachPlan, Candidate, Mechanism, Probe},
 };
@@ -72,6 +73,15 @@ pub struct Links {
     pub module_users: u32,
 }
 
+/// What looks at NFS.
+#[derive(Debug)]
+pub struct NfsPrograms {
+    /// Keeps the programs attached.
+    pub links: Links,
+    /// Which superblock each client belongs to.
+    pub mounts: Option<NfsMounts>,
+}
+
 impl Links {
     /// Whether nothing is attached.
     pub fn is_empty(&self) -> bool {
@@ -101,6 +111,31 @@ impl Loader {
         globals.set_offsets(&found.facts);
         globals.set_types(&found.cast_types);
         Prepared::new(object, &self.maps, &globals, found)
+    }
+
+    /// Loads and attaches what looks at NFS.
+    pub fn attach_nfs(
+        &self,
+        plan: &AttachPlan,
+        found: &Gathered,
+    ) -> Result<(Attached, NfsPrograms), LoaderError> {
+        let mut prepared = self.prepare(Object::parse(OBJECT)?, found)?;
+        Ok(self.attach_nfs_of(&mut prepared, plan)?)
+    }
+
+    /// The same, from programs that are prepared already.
+    pub(super) fn attach_nfs_of(
+        &self,
+        prepared: &mut Prepared<'_>,
+        plan: &AttachPlan,
+    ) -> io::Result<(Attached, NfsPrograms)> {
+        let (mut attached, links) = prepared.attach_all(plan, Probe::is_nfs);
+        let parts = attached.nfs_mounts.take().zip(self.maps.get("NFS_SERVERS"));
+        let mounts = parts.map(|(program, servers)| {
+            Ok::<_, io::Error>(NfsMounts::new(program, servers.try_clone()?))
+        });
+        let mounts = mounts.transpose()?;
+        Ok((attached, NfsPrograms { links, mounts }))
     }
 
     /// Loads and attaches what looks at FUSE.

@@ -15,7 +15,7 @@ use crate::{
 pub(super) struct Missed {
     /// Of programs that see only what concerns FUSE and its servers.
     runs: u64,
-    /// Of those that see every system call, path walk or stat of the machine. A program that is
+    /// Of those that see every system call, path walk, stat or remote procedure call of the machine. A program that is
     /// preempted in the middle misses what the next task does: on 7.0 and later, where tracepoints
     /// leave preemption on, that happens all the time, and hardly ever to a call that concerns us.
     calls: u64,
@@ -37,7 +37,7 @@ impl Missed {
 }
 
 /// How the names of programs begin that see every call of the machine.
-const OF_CALLS: [&[u8]; 4] = [b"path_", b"stat_", b"walk_", b"attr_"];
+const OF_CALLS: [&[u8]; 5] = [b"path_", b"stat_", b"walk_", b"attr_", b"nfs_"];
 
 pub(super) fn missed_runs<'a>(programs: impl Iterator<Item = &'a OwnedFd>) -> io::Result<Missed> {
     let mut missed = Missed::default();

@@ -58,12 +58,17 @@ struct Loading {
 
 impl Follower {
     /// `is_there` says whether the module was, when the programs were attached.
-    pub(super) fn new(module: FuseModule, purpose: Purpose, is_there: bool) -> Self {
-        let loaded = fuse::loaded().filter(|_| is_there);
+    pub(super) fn new(
+        loader: Arc<Loader>,
+        module: FuseModule,
+        purpose: Purpose,
+        is_there: bool,
+    ) -> Self {
+        let module_now = fuse::loaded().filter(|_| is_there);
         Self {
-            loader: Arc::new(module.loader),
+            loader,
             purpose,
-            following: Following::new(loaded, module.links.module_users),
+            following: Following::new(module_now, module.links.module_users),
             links: module.links,
             loading: None,
         }

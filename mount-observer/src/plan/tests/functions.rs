@@ -210,7 +210,9 @@ fn without_fuse_there_is_nothing_to_see_and_that_is_no_loss() {
     for planned in &plan.probes {
         assert_eq!(
             planned.is_wanted(),
-            !planned.probe.is_fuse() && planned.probe != Probe::PathEnter
+            !planned.probe.is_fuse()
+                && !planned.probe.is_nfs()
+                && planned.probe != Probe::PathEnter
         );
     }
     assert_eq!(plan.impossible().count(), 0);

@@ -48,9 +48,12 @@ fn first_choices(captured: &str) -> Vec<String> {
     plan.probes.iter().map(choice).collect()
 }
 
-/// Everywhere: these functions are in `vmlinux`, and so is their BTF.
-const VFS: [&str; 8] = [
+/// Everywhere: these functions are in `vmlinux`, and so is their BTF; of NFS, everything that is read is
+/// described, by `vmlinux` or by the module.
+const VFS: [&str; 10] = [
     "server_exit: tp_btf server_exit vmlinux",
+    "nfs_mounts: test_run nfs_mounts vmlinux",
+    "nfs_end: raw_tp nfs_end vmlinux",
     "path_exit: tp_btf path_exit_errors vmlinux",
     "stat_exit: fexit stat_exit vmlinux",
     "attr_exit: fexit attr_exit vmlinux",
@@ -144,7 +147,16 @@ fn confidentiality_takes_nothing_that_reads_the_kernel_by_address() {
         ]
     );
     choices[..2].clone_from_slice(&expected[..2]);
-    assert_eq!(choices, expected);
+    let nfs = |choice: &&String| choice.starts_with("nfs_");
+    let lost: Vec<_> = choices.iter().filter(nfs).cloned().collect();
+    assert_eq!(lost, ["nfs_mounts: none", "nfs_end: none"]);
+    choices.retain(|choice| !nfs(&choice));
+    let kept: Vec<_> = expected
+        .iter()
+        .filter(|choice| !nfs(choice))
+        .cloned()
+        .collect();
+    assert_eq!(choices, kept);
     let plan = plan(&facts(CONFIDENTIALITY), Purpose::Watch(StatxMode::Auto));
     let ways = plan.probes.iter().flat_map(PlannedProbe::candidates);
     let mechanisms: Vec<Mechanism> = ways.map(|way| way.mechanism).collect();
@@ -216,5 +228,27 @@ fn a_field_that_is_gone_is_read_by_no_program_that_needs_it() {
             let why = format!("the kernel's BTF has no field for {field}");
             assert!(end.refused().any(|(_, reason)| reason == why), "{field}");
         }
+    }
+}
+
+#[test]
+fn without_nfs_there_is_nothing_to_see_and_a_layout_never_seen_is_not_read() {
+    for captured in LATER
+        .into_iter()
+        .chain(CHANNELS)
+        .chain([DEBIAN_11, DEBIAN_12])
+    {
+        let mut facts = facts(captured);
+        facts.offsets.insert("OFF_NFS_CLIENT".to_owned(), ABSENT);
+        let nfs = |facts: &KernelFacts| -> Vec<(bool, usize)> {
+            let plan = plan(facts, Purpose::Watch(StatxMode::Auto));
+            let probes = plan.probes.iter().filter(|planned| planned.probe.is_nfs());
+            probes
+                .map(|planned| (planned.is_wanted(), planned.candidates().count()))
+                .collect()
+        };
+        assert_eq!(nfs(&facts), [(true, 0); 2]);
+        facts.has_nfs = false;
+        assert_eq!(nfs(&facts), [(false, 0); 2]);
     }
 }

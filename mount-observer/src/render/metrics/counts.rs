@@ -86,7 +86,7 @@ pub(super) const REASONS: &[Count] = &[
     ),
     (
         "calls_missed",
-        "calls that a program which sees every one of the machine left out, because it was preempted \
+        "calls, NFS operations among them, that a program which sees every one of the machine left out, because it was preempted \
          on that processor; on 7.0 and later this grows all the time",
     ),
     (
@@ -108,6 +108,10 @@ pub(super) const REASONS: &[Count] = &[
     (
         "kernel_reads_failed",
         "kernel memory that could not be read",
+    ),
+    (
+        "nfs_servers_full",
+        "NFS mounts whose operations are not told apart, because there are too many, at each look for them",
     ),
     (
         "requests_orphaned",

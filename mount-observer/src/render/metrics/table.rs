@@ -85,13 +85,13 @@ pub(super) const OPERATIONS: Metric = of_superblock(
     "mount_observer_operations_total",
     Kind::Counter,
     &["op"],
-    "Operations ended, successful or not, by FUSE opcode or path system call.",
+    "Operations ended, successful or not, by FUSE opcode, NFS procedure or path system call. NFS procedures are counted as `/proc/self/mountstats` counts them: a retransmission is no operation of its own.",
 );
 pub(super) const ERRORS: Metric = of_superblock(
     "mount_observer_operation_errors_total",
     Kind::Counter,
     &["op", "errno"],
-    "Operations ended with an error. Benign ones (ENOENT, ENODATA, ...) are counted too, but never alert.",
+    "Operations ended with an error. Benign ones (ENOENT, ENODATA, ...) are counted too, but never alert; of an NFS procedure ESTALE is benign, because the client looks again. ERESTARTSYS: its caller was killed. NFS4ERR_...: what NFS version 4 answers beyond that.",
 );
 pub(super) const DURATION: Metric = of_superblock(
     "mount_observer_operation_duration_seconds",

@@ -1,0 +1,84 @@
+//! How NFS operations end that no system call ends with: such numbers stay between the client and the
+//! kernel, which answers them itself or translates them for the caller.
+
+/// Its name; `None` for another number.
+pub(super) fn name(number: u16) -> Option<&'static str> {
+    let tables: [(u16, &[&'static str]); 2] = [(INTERNAL_FIRST, &INTERNAL), (NFS4_FIRST, &NFS4)];
+    tables
+        .into_iter()
+        .find_map(|(first, names)| names.get(usize::from(number.checked_sub(first)?)))
+        .copied()
+        .filter(|name| !name.is_empty())
+}
+
+const INTERNAL_FIRST: u16 = 512;
+
+/// The kernel's own (`include/linux/errno.h`), from 512. A killed caller's operation ends with the first.
+#[rustfmt::skip]
+const INTERNAL: [&str; 20] = [
+    "ERESTARTSYS", "ERESTARTNOINTR", "ERESTARTNOHAND", "ENOIOCTLCMD", "ERESTART_RESTARTBLOCK",
+    "EPROBE_DEFER", "EOPENSTALE", "ENOPARAM", "", "EBADHANDLE", "ENOTSYNC", "EBADCOOKIE",
+    "ENOTSUPP", "ETOOSMALL", "ESERVERFAULT", "EBADTYPE", "EJUKEBOX", "EIOCBQUEUED",
+    "ERECALLCONFLICT", "ENOGRACE",
+];
+
+const NFS4_FIRST: u16 = 10_001;
+
+/// Version 4's (RFC 7530, 8881, 7862, 8276), from 10001. The first seven are version 3's too.
+#[rustfmt::skip]
+const NFS4: [&str; 96] = [
+    "NFS4ERR_BADHANDLE", "NFS4ERR_NOT_SYNC", "NFS4ERR_BAD_COOKIE", "NFS4ERR_NOTSUPP",
+    "NFS4ERR_TOOSMALL", "NFS4ERR_SERVERFAULT", "NFS4ERR_BADTYPE", "NFS4ERR_DELAY", "NFS4ERR_SAME",
+    "NFS4ERR_DENIED", "NFS4ERR_EXPIRED", "NFS4ERR_LOCKED", "NFS4ERR_GRACE", "NFS4ERR_FHEXPIRED",
+    "NFS4ERR_SHARE_DENIED", "NFS4ERR_WRONGSEC", "NFS4ERR_CLID_INUSE", "NFS4ERR_RESOURCE",
+    "NFS4ERR_MOVED", "NFS4ERR_NOFILEHANDLE", "NFS4ERR_MINOR_VERS_MISMATCH",
+    "NFS4ERR_STALE_CLIENTID", "NFS4ERR_STALE_STATEID", "NFS4ERR_OLD_STATEID", "NFS4ERR_BAD_STATEID",
+    "NFS4ERR_BAD_SEQID", "NFS4ERR_NOT_SAME", "NFS4ERR_LOCK_RANGE", "NFS4ERR_SYMLINK",
+    "NFS4ERR_RESTOREFH", "NFS4ERR_LEASE_MOVED", "NFS4ERR_ATTRNOTSUPP", "NFS4ERR_NO_GRACE",
+    "NFS4ERR_RECLAIM_BAD", "NFS4ERR_RECLAIM_CONFLICT", "NFS4ERR_BADXDR", "NFS4ERR_LOCKS_HELD",
+    "NFS4ERR_OPENMODE", "NFS4ERR_BADOWNER", "NFS4ERR_BADCHAR", "NFS4ERR_BADNAME",
+    "NFS4ERR_BAD_RANGE", "NFS4ERR_LOCK_NOTSUPP", "NFS4ERR_OP_ILLEGAL", "NFS4ERR_DEADLOCK",
+    "NFS4ERR_FILE_OPEN", "NFS4ERR_ADMIN_REVOKED", "NFS4ERR_CB_PATH_DOWN", "NFS4ERR_BADIOMODE",
+    "NFS4ERR_BADLAYOUT", "NFS4ERR_BAD_SESSION_DIGEST", "NFS4ERR_BADSESSION", "NFS4ERR_BADSLOT",
+    "NFS4ERR_COMPLETE_ALREADY", "NFS4ERR_CONN_NOT_BOUND_TO_SESSION", "NFS4ERR_DELEG_ALREADY_WANTED",
+    "NFS4ERR_BACK_CHAN_BUSY", "NFS4ERR_LAYOUTTRYLATER", "NFS4ERR_LAYOUTUNAVAILABLE",
+    "NFS4ERR_NOMATCHING_LAYOUT", "NFS4ERR_RECALLCONFLICT", "NFS4ERR_UNKNOWN_LAYOUTTYPE",
+    "NFS4ERR_SEQ_MISORDERED", "NFS4ERR_SEQUENCE_POS", "NFS4ERR_REQ_TOO_BIG", "NFS4ERR_REP_TOO_BIG",
+    "NFS4ERR_REP_TOO_BIG_TO_CACHE", "NFS4ERR_RETRY_UNCACHED_REP", "NFS4ERR_UNSAFE_COMPOUND",
+    "NFS4ERR_TOO_MANY_OPS", "NFS4ERR_OP_NOT_IN_SESSION", "NFS4ERR_HASH_ALG_UNSUPP", "",
+    "NFS4ERR_CLIENTID_BUSY", "NFS4ERR_PNFS_IO_HOLE", "NFS4ERR_SEQ_FALSE_RETRY",
+    "NFS4ERR_BAD_HIGH_SLOT", "NFS4ERR_DEADSESSION", "NFS4ERR_ENCR_ALG_UNSUPP",
+    "NFS4ERR_PNFS_NO_LAYOUT", "NFS4ERR_NOT_ONLY_OP", "NFS4ERR_WRONG_CRED", "NFS4ERR_WRONG_TYPE",
+    "NFS4ERR_DIRDELEG_UNAVAIL", "NFS4ERR_REJECT_DELEG", "NFS4ERR_RETURNCONFLICT",
+    "NFS4ERR_DELEG_REVOKED", "NFS4ERR_PARTNER_NOTSUPP", "NFS4ERR_PARTNER_NO_AUTH",
+    "NFS4ERR_UNION_NOTSUPP", "NFS4ERR_OFFLOAD_DENIED", "NFS4ERR_WRONG_LFS", "NFS4ERR_BADLABEL",
+    "NFS4ERR_OFFLOAD_NO_REQS", "NFS4ERR_NOXATTR", "NFS4ERR_XATTR2BIG",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_have_no_slip() {
+        let landmarks = [
+            (512, "ERESTARTSYS"),
+            (521, "EBADHANDLE"),
+            (528, "EJUKEBOX"),
+            (531, "ENOGRACE"),
+            (10_001, "NFS4ERR_BADHANDLE"),
+            (10_008, "NFS4ERR_DELAY"),
+            (10_026, "NFS4ERR_BAD_SEQID"),
+            (10_052, "NFS4ERR_BADSESSION"),
+            (10_074, "NFS4ERR_CLIENTID_BUSY"),
+            (10_087, "NFS4ERR_DELEG_REVOKED"),
+            (10_096, "NFS4ERR_XATTR2BIG"),
+        ];
+        for (number, expected) in landmarks {
+            assert_eq!(name(number), Some(expected), "{number}");
+        }
+        for number in [0, 511, 520, 532, 10_000, 10_073, 10_097] {
+            assert_eq!(name(number), None, "{number}");
+        }
+    }
+}
