@@ -1,6 +1,8 @@
 //! An NFS server of the kernel's own and a mount of it, over the loopback and through a relay that can
 //! be stopped and killed. Without nfs-utils: what its daemons would tell the kernel is told here.
 
+mod portmap;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -34,6 +36,15 @@ const EXPORT_FLAGS: u32 = 0x2402;
 /// Of an entry in the server's tables, in seconds since the epoch: never.
 const EXPIRY: u32 = i32::MAX.cast_unsigned();
 
+/// Of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// Without state at the server.
+    V3,
+    /// 4.2.
+    V4,
+}
+
 /// A mount whose server is this machine.
 #[derive(Debug)]
 pub struct NfsMount {
@@ -43,6 +54,7 @@ pub struct NfsMount {
     pub dev: String,
     /// What stands between it and the server.
     pub relay: Process,
+    version: Version,
     /// The directory that is served.
     export: PathBuf,
     /// Where the server is told what to do.
@@ -58,18 +70,19 @@ impl NfsMount {
     ///
     /// # Panics
     /// When something else goes wrong.
-    pub fn new(sandbox: &Sandbox) -> Result<Self, String> {
+    pub fn new(sandbox: &Sandbox, version: Version) -> Result<Self, String> {
         // Another test that panicked has ended its server all the same.
         let server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
-        let (export, control) = serve(sandbox)?;
+        let (export, control) = serve(sandbox, version)?;
         let relay = relay(sandbox);
         let path = sandbox.directory("nfs");
-        mount_client(&path)?;
+        mount_client(&path, version)?;
         let dev = device_of(&path).expect("mounted");
         Ok(Self {
             path,
             dev,
             relay,
+            version,
             export,
             control,
             _server: server,
@@ -81,7 +94,7 @@ impl NfsMount {
     /// # Panics
     /// When that does not work.
     pub fn mount_again(&mut self) {
-        mount_client(&self.path).expect("it worked before");
+        mount_client(&self.path, self.version).expect("it worked before");
         self.dev = device_of(&self.path).expect("mounted");
     }
 
@@ -131,7 +144,7 @@ impl Drop for NfsMount {
 
 /// Starts the kernel's server on a directory with a few files, and returns that and where the server is
 /// controlled.
-fn serve(sandbox: &Sandbox) -> Result<(PathBuf, PathBuf), String> {
+fn serve(sandbox: &Sandbox, version: Version) -> Result<(PathBuf, PathBuf), String> {
     let directory = sandbox.directory("export");
     for file in FILES {
         fs::write(directory.join(file), "content").expect("write a file");
@@ -142,9 +155,16 @@ fn serve(sandbox: &Sandbox) -> Result<(PathBuf, PathBuf), String> {
     let export = directory.display();
     // Debian's 5.10 still has it; a kernel without refuses the word.
     fs::write(control.join("versions"), "-2\n").ok();
+    let versions = match version {
+        Version::V3 => {
+            // It wants a port mapper.
+            portmap::start();
+            "+3 -4"
+        }
+        Version::V4 => "-3 +4 +4.1 +4.2",
+    };
     for (file, text) in [
-        // Versions 2 and 3 want a port mapper.
-        ("versions", "-3 +4 +4.1 +4.2".to_owned()),
+        ("versions", versions.to_owned()),
         ("nfsv4leasetime", "10".to_owned()),
         ("nfsv4gracetime", "10".to_owned()),
         ("portlist", format!("tcp {SERVER_PORT}")),
@@ -185,12 +205,20 @@ fn relay(sandbox: &Sandbox) -> Process {
 }
 
 /// Mounts the export through the relay. Nothing is cached: every call asks the server.
-fn mount_client(path: &PathBuf) -> Result<(), String> {
+fn mount_client(path: &PathBuf, version: Version) -> Result<(), String> {
+    let (kind, own) = match version {
+        Version::V3 => {
+            let port = portmap::MOUNT_PORT;
+            let mount = format!("mountaddr=127.0.0.1,mountvers=3,mountproto=tcp,mountport={port}");
+            ("nfs", format!("vers=3,nolock,{mount}"))
+        }
+        Version::V4 => ("nfs4", "vers=4.2,clientaddr=127.0.0.1".to_owned()),
+    };
     let options = format!(
-        "addr=127.0.0.1,clientaddr=127.0.0.1,vers=4.2,proto=tcp,port={RELAY_PORT},hard,timeo=20,\
-         retrans=1,actimeo=0,lookupcache=none"
+        "addr=127.0.0.1,{own},proto=tcp,port={RELAY_PORT},hard,timeo=20,retrans=1,actimeo=0,\
+         lookupcache=none"
     );
-    mount_fs("127.0.0.1:/", path, "nfs4", Some(&options))
+    mount_fs("127.0.0.1:/", path, kind, Some(&options))
 }
 
 /// Mounts; an error where the kernel does not know the type.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mount_observer_tests::{
     Observer, Process, host_test,
-    nfs::NfsMount,
+    nfs::{NfsMount, Version},
     observer::Superblock,
     scene::{Began, CLEAR_AFTER, FAST, HUNG_AFTER, SOON, call},
 };
@@ -24,7 +24,7 @@ fn a_stat_that_hangs_on_nfs_is_reported_and_recovers() {
         return skip("it would start an NFS server on this machine");
     }
     host_test(&[], |sandbox| {
-        let mut nfs = match NfsMount::new(sandbox) {
+        let mut nfs = match NfsMount::new(sandbox, Version::V4) {
             Ok(nfs) => nfs,
             Err(lack) => return skip(&lack),
         };

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ffi::OsStr, fs, path::Path, time::Duration};
 use mount_observer_tests::{
     Observer, Sandbox, host_test,
     needs::say,
-    nfs::NfsMount,
+    nfs::{NfsMount, Version},
     scene::{SOON, call, outcome, wait_until_in},
 };
 use nix::{libc, mount::umount, sys::signal::Signal};
@@ -39,7 +39,16 @@ const RECONNECT_DEADLINE: Duration = Duration::from_secs(30);
 
 #[test]
 fn nfs_operations_are_counted_as_the_client_counts_them() {
-    with_nfs(|sandbox, nfs| {
+    compare(Version::V4);
+}
+
+#[test]
+fn nfs_operations_of_version_3_are_counted_as_the_client_counts_them() {
+    compare(Version::V3);
+}
+
+fn compare(version: Version) {
+    with_nfs(version, |sandbox, nfs| {
         let observer = Observer::start(sandbox, "");
         wait_until_watched(&observer, &nfs.dev);
         if !has_probes(&observer, &["nfs_end", "nfs_mounts"]) {
@@ -255,7 +264,7 @@ fn wait_until_told_apart(sandbox: &Sandbox, observer: &Observer, nfs: &NfsMount)
 
 #[test]
 fn the_programs_on_nfs_come_with_a_mount_and_leave_with_the_last() {
-    with_nfs(|sandbox, nfs| {
+    with_nfs(Version::V4, |sandbox, nfs| {
         umount(&nfs.path).expect("nothing uses it");
         let holders = sunrpc_users();
         let observer = Observer::start(sandbox, "");
@@ -289,11 +298,11 @@ fn sunrpc_users() -> Option<u32> {
     users.trim().parse().ok()
 }
 
-fn with_nfs(body: impl FnOnce(&Sandbox, &mut NfsMount) + Send + 'static) {
+fn with_nfs(version: Version, body: impl FnOnce(&Sandbox, &mut NfsMount) + Send + 'static) {
     if guest().is_none() {
         return skip("it would start an NFS server on this machine");
     }
-    host_test(&[], |sandbox| match NfsMount::new(sandbox) {
+    host_test(&[], move |sandbox| match NfsMount::new(sandbox, version) {
         Ok(mut nfs) => body(sandbox, &mut nfs),
         Err(lack) => skip(&lack),
     });
