@@ -1,6 +1,8 @@
 //! What may take long, each on a thread of its own and never twice at a time: its state moves to
 //! the thread and comes back with the answer.
 
+mod schedules;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::OwnedFd,
@@ -18,9 +20,10 @@ use super::{
     fusectl::{Access, Fusectl},
     namespaces::{self, Namespaces},
     scan::{ScanError, Scanner},
-    schedule::Schedule,
     symbols::{self, Symbols},
 };
+use schedules::{Look, Schedules};
+
 use crate::{
     config::Config,
     input::{Input, Scan},
@@ -53,14 +56,6 @@ enum Done {
     Config(Option<Box<Config>>),
 }
 
-/// What an iterator can look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    Holders,
-    TasksLight,
-    TasksFull,
-}
-
 /// The jobs and when they are due.
 #[derive(Debug)]
 pub struct Jobs {
@@ -89,38 +84,6 @@ struct Holders(Option<OwnedFd>);
 struct Demand {
     is_wanted: bool,
     is_away: bool,
-}
-
-#[derive(Debug)]
-struct Schedules {
-    holders: Schedule,
-    tasks_light: Schedule,
-    tasks_full: Schedule,
-    namespaces: Schedule,
-    waiting: Schedule,
-}
-
-impl Schedules {
-    /// At most 1 % of the time for each iterator, and 0.2 % for procfs and for fusectl. The light
-    /// look is often enough for a stopped server to be seen within a second.
-    const fn new() -> Self {
-        const SECOND: Duration = Duration::from_secs(1);
-        Self {
-            holders: Schedule::new(Duration::from_mins(1), 100, SECOND),
-            tasks_light: Schedule::new(Duration::from_millis(700), 100, SECOND),
-            tasks_full: Schedule::new(Duration::from_mins(1), 100, SECOND),
-            namespaces: Schedule::new(Duration::from_secs(2), 500, Duration::from_secs(2)),
-            waiting: Schedule::new(Duration::from_secs(5), 500, SECOND),
-        }
-    }
-
-    fn of(&mut self, look: Look) -> &mut Schedule {
-        match look {
-            Look::Holders => &mut self.holders,
-            Look::TasksLight => &mut self.tasks_light,
-            Look::TasksFull => &mut self.tasks_full,
-        }
-    }
 }
 
 impl Jobs {
