@@ -112,11 +112,12 @@ impl Health {
         }
     }
 
-    /// A scan over the holders ended.
-    pub fn scanned_holders(&mut self, scan: &Scan) {
+    /// A scan over the holders ended; `lists_all` says whether it listed the requests of every
+    /// connection that has some.
+    pub fn scanned_holders(&mut self, scan: &Scan, lists_all: bool) {
         self.has_scanned_holders = self.has_scanned_holders || scan.is_complete;
         self.failed_holder_scans = failures(self.failed_holder_scans, scan.is_complete);
-        if scan.is_complete {
+        if scan.is_complete && lists_all {
             self.losses.looked_at_holders(scan.begun);
         }
     }
@@ -125,13 +126,15 @@ impl Health {
     pub fn scanned_tasks(&mut self, scan: &Scan, is_full: bool) {
         self.failed_task_scans = failures(self.failed_task_scans, scan.is_complete);
         if scan.is_complete && is_full {
-            self.losses.looked_at_tasks(scan.begun);
+            // Where nothing is there to look for holders with, FUSE is absent, or unknown anyway.
+            let has_holders = self.is_attached("holders");
+            self.losses.looked_at_tasks(scan.begun, has_holders);
         }
     }
 
     /// Whether a look at everything has to make up for what was missed.
-    pub const fn wants_looks(&self) -> bool {
-        self.losses.wants_looks()
+    pub fn wants_looks(&self, now: Mono) -> bool {
+        self.losses.wants_looks(now)
     }
 
     /// A counter of the kernel side.
@@ -296,9 +299,9 @@ mod tests {
         health.update(Mono(1), lost(CALLS_MISSED));
         assert_eq!(health.sight(Mono(2), true).losses, [""; 0]);
         assert!(health.dropped().contains(&(CALLS_MISSED, 3)));
-        assert!(!health.wants_looks());
+        assert!(!health.wants_looks(Mono(2)));
         health.update(Mono(3), lost(RUNS_LOST));
-        assert!(health.wants_looks());
+        assert!(health.wants_looks(Mono(3)));
     }
 
     #[test]

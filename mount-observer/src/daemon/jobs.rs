@@ -132,7 +132,8 @@ impl Jobs {
     pub fn look_at_everything(&mut self) -> Vec<Input> {
         let mut inputs = self.look_at_namespaces();
         if let Some(scanner) = self.scanner.take() {
-            let looks = vec![Look::Holders, Look::TasksFull];
+            let mut looks = vec![Look::Holders, Look::TasksFull];
+            looks.retain(|&look| look != Look::Holders || scanner.has_holders());
             inputs.extend(self.end(scan(scanner, looks)));
         }
         if let Some(fusectl) = self.fusectl.clone() {
@@ -247,10 +248,10 @@ impl Jobs {
     /// A full look at the tasks includes the light one.
     fn looks_due(&mut self, now: Mono) -> Vec<Look> {
         let mut looks = Vec::new();
-        if self.scanner.is_none() {
+        let Some(scanner) = &self.scanner else {
             return looks;
-        }
-        if self.schedules.holders.is_due(now) {
+        };
+        if scanner.has_holders() && self.schedules.holders.is_due(now) {
             looks.push(Look::Holders);
         }
         if self.schedules.tasks_full.is_due(now) {

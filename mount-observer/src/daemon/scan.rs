@@ -55,6 +55,11 @@ impl fmt::Debug for Scanner {
 }
 
 impl Scanner {
+    /// Whether the holders of `/dev/fuse` can be looked at: not while FUSE is away.
+    pub const fn has_holders(&self) -> bool {
+        self.holders.is_some()
+    }
+
     /// Every holder of `/dev/fuse` and the requests queued there.
     pub fn holders(&mut self) -> Result<Scan, ScanError> {
         run("holders", self.holders.as_ref())

@@ -103,6 +103,6 @@ fn connection(view: &View<'_>) -> Option<String> {
             "not looked at yet".to_owned()
         })
     } else {
-        None
+        stall::of_unknown_requests(view)
     }
 }

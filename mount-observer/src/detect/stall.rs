@@ -66,6 +66,22 @@ pub(super) fn of_unknown_age(view: &View<'_>) -> Option<String> {
     Some(format!("{who} waits, since when is not known"))
 }
 
+/// Requests that the connection counts and we know nothing of: queued before we came, where their
+/// queues cannot be walked, or more of them than a walk takes. Some always are where many wait for
+/// a slot, so nothing must have ended meanwhile.
+pub(super) fn of_unknown_requests(view: &View<'_>) -> Option<String> {
+    let connection = &view.superblock.connection;
+    let (waiting, since) = (connection.waiting?, connection.waiting_since?);
+    let known = u32::try_from(view.requests.len()).unwrap_or(u32::MAX);
+    let unknown = waiting.checked_sub(known).filter(|&unknown| unknown > 0)?;
+    let is_long = view.now.since(since) >= view.config.hung_after;
+    let stands_still = progress(view).is_none_or(|last| last <= since);
+    (is_long && stands_still).then(|| {
+        let requests = text::count(u64::from(unknown), "request");
+        format!("the connection counts {requests} more than are known, and nothing ends")
+    })
+}
+
 /// A stopped server answers nobody: the next caller will hang, whether or not one waits already.
 fn stopped(view: &View<'_>, since: Mono) -> Condition {
     let waiting = view

@@ -53,10 +53,18 @@ struct Runs {
     tasks: Option<Mono>,
 }
 
+impl Runs {
+    /// As any other loss: the scans that are made anyway show by then what is there.
+    fn is_past(&self, now: Mono) -> bool {
+        now.since(self.last) >= REMEMBERED_FOR
+    }
+}
+
 impl Losses {
     /// A counter grew.
     pub(super) fn note(&mut self, now: Mono, counter: &'static str, count: u64) {
         if counter == RUNS_LOST {
+            self.runs.take_if(|runs| runs.is_past(now));
             let runs = self.runs.get_or_insert(Runs {
                 count: 0,
                 first: now,
@@ -79,10 +87,14 @@ impl Losses {
         self.make_up();
     }
 
-    /// A look at all tasks that began then came to its end.
-    pub(super) fn looked_at_tasks(&mut self, begun: Mono) {
+    /// A look at all tasks that began then came to its end. It makes up for all where no holders can
+    /// be looked at.
+    pub(super) fn looked_at_tasks(&mut self, begun: Mono, has_holders: bool) {
         if let Some(runs) = &mut self.runs {
             runs.tasks = Some(begun);
+            if !has_holders {
+                runs.holders = Some(begun);
+            }
         }
         self.make_up();
     }
@@ -102,8 +114,8 @@ impl Losses {
     }
 
     /// Whether looks are needed.
-    pub(super) const fn wants_looks(&self) -> bool {
-        self.runs.is_some()
+    pub(super) fn wants_looks(&self, now: Mono) -> bool {
+        self.runs.is_some_and(|runs| !runs.is_past(now))
     }
 
     /// In words, those that make what we see unsure.
@@ -111,7 +123,8 @@ impl Losses {
         let grown = self.grown.iter();
         let lately = grown.filter(|(_, (at, _))| now.since(*at) < REMEMBERED_FOR);
         let runs = self.runs.iter();
-        let waiting = runs.filter(|runs| now.since(runs.first) >= MADE_UP_WITHIN);
+        let waiting =
+            runs.filter(|runs| now.since(runs.first) >= MADE_UP_WITHIN && !runs.is_past(now));
         lately
             .map(|(name, (_, count))| format!("{name} {count}"))
             .chain(waiting.map(|runs| format!("{RUNS_LOST} {}", runs.count)))
@@ -135,13 +148,13 @@ mod tests {
     fn runs_that_were_missed_blind_only_where_no_look_makes_up_for_them() {
         let mut losses = Losses::default();
         losses.note(at(10), RUNS_LOST, 3);
-        assert!(losses.wants_looks());
+        assert!(losses.wants_looks(at(10)));
         assert_eq!(losses.words(at(29)), [""; 0]);
         assert_eq!(losses.words(at(30)), ["lost_probe_runs 3"]);
         losses.looked_at_holders(at(11));
-        assert!(losses.wants_looks(), "the tasks were not looked at");
-        losses.looked_at_tasks(at(12));
-        assert!(!losses.wants_looks());
+        assert!(losses.wants_looks(at(12)), "the tasks were not looked at");
+        losses.looked_at_tasks(at(12), true);
+        assert!(!losses.wants_looks(at(13)));
         assert_eq!(losses.words(at(30)), [""; 0]);
     }
 
@@ -151,13 +164,24 @@ mod tests {
         losses.note(at(10), RUNS_LOST, 1);
         losses.note(at(13), RUNS_LOST, 1);
         losses.looked_at_holders(at(9));
-        losses.looked_at_tasks(at(14));
+        losses.looked_at_tasks(at(14), true);
         assert_eq!(losses.words(at(30)), ["lost_probe_runs 2"]);
         // It makes up for the first, and the second is as old as it at the most.
         losses.looked_at_holders(at(12));
-        assert!(losses.wants_looks());
+        assert!(losses.wants_looks(at(31)));
         assert_eq!(losses.words(at(31)), [""; 0]);
         assert_eq!(losses.words(at(32)), ["lost_probe_runs 2"]);
+        assert_eq!(losses.words(at(72)), ["lost_probe_runs 2"]);
+        assert_eq!(losses.words(at(73)), [""; 0]);
+        assert!(!losses.wants_looks(at(73)));
+    }
+
+    #[test]
+    fn where_there_are_no_holders_to_look_at_the_tasks_are_enough() {
+        let mut losses = Losses::default();
+        losses.note(at(10), RUNS_LOST, 1);
+        losses.looked_at_tasks(at(11), false);
+        assert!(!losses.wants_looks(at(11)));
     }
 
     #[test]
@@ -166,7 +190,7 @@ mod tests {
         losses.note(at(10), Counter::RingFull.name(), 1);
         losses.note(at(10), Counter::UserReadsFailed.name(), 1);
         losses.looked_at_holders(at(11));
-        losses.looked_at_tasks(at(11));
+        losses.looked_at_tasks(at(11), true);
         assert_eq!(losses.words(at(69)), ["ring_full 1"]);
         assert_eq!(losses.words(at(70)), [""; 0]);
     }

@@ -44,7 +44,6 @@ impl Found {
 impl Observer {
     pub(super) fn on_holders(&mut self, scan: &Scan) {
         self.health.took("scan_holders");
-        self.health.scanned_holders(scan);
         let (rows, bad) = decode::rows(&scan.bytes);
         self.health.refuse("rows_undecodable", bad);
         let mut found: BTreeMap<Dev, Found> = BTreeMap::new();
@@ -62,6 +61,9 @@ impl Observer {
                 Row::Task(_) => self.health.refuse("rows_undecodable", 1),
             }
         }
+        let mut holders = found.values().flat_map(|found| &found.holders);
+        self.health
+            .scanned_holders(scan, !holders.any(|holder| holder.is_cut));
         let is_proof = self.is_layout_right(&found) && scan.is_complete;
         // Anything may read as a dead connection with some number.
         let is_believed = self.health.layout() != Layout::Doubtful;

@@ -54,7 +54,7 @@ impl Observer {
             is_suspicious = is_suspicious || finding.is_suspicious;
             published.extend(self.settle(dev, finding));
         }
-        if is_suspicious || self.needs_full_scan() || self.health.wants_looks() {
+        if is_suspicious || self.needs_full_scan() || self.health.wants_looks(now) {
             self.ask(Effect::ScanSuspicion);
         }
         self.name_stacks();

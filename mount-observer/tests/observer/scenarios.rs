@@ -86,6 +86,7 @@ scenarios! {
     refused_callers_are_healthy
     request_timeout_kills_the_connection
     request_without_a_known_start
+    requests_that_cannot_be_listed_are_unknown
     scan_from_before_the_death_brings_nobody_back
     server_exit_is_a_death_since_the_abort
     server_killed_with_a_caller_waiting_and_a_storm_after

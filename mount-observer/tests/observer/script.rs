@@ -34,6 +34,7 @@
 //! probe missing|back NAME
 //! fuse let-go|attached           a module, and the programs on it
 //! scans fail|work
+//! queues hidden|shown            whether the requests queued on a connection are listed
 //! exclude FSTYPE                 the configuration is read again
 //! read-totals                    the shell reads the counters
 //! tick
@@ -245,6 +246,7 @@ fn learn(world: &mut World, first: &str, rest: &[&str]) -> Option<()> {
             };
             world.note_health();
         }
+        "queues" => world.hides_queues = *rest.first()? == "hidden",
         "scans" => world.is_scanning = *rest.first()? == "work",
         "read-early" => world.read_early(rest.first()?)?,
         "tables" => world.is_reading_slowly = *rest.first()? == "slow",

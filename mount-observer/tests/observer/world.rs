@@ -116,6 +116,8 @@ pub(crate) struct World {
     pub(crate) counters: BTreeMap<&'static str, u64>,
     pub(crate) missing_probes: BTreeSet<&'static str>,
     pub(crate) is_scanning: bool,
+    /// Whether the requests queued on a connection are not listed.
+    pub(crate) hides_queues: bool,
     pub(crate) links: BTreeMap<u32, (String, String)>,
     pub(crate) log: String,
     /// Superblock, kind and change of every transition.
@@ -152,6 +154,7 @@ impl World {
             counters: BTreeMap::new(),
             missing_probes: BTreeSet::new(),
             is_scanning: true,
+            hides_queues: false,
             links: BTreeMap::new(),
             log: String::new(),
             transitions: Vec::new(),
@@ -282,8 +285,7 @@ impl World {
             Effect::Transition(transition) => self.tell(&transition),
             Effect::ScanSuspicion => self.scan_all(),
             Effect::ScanHolders => {
-                let scan = self.holders();
-                self.feed(Input::Holders(scan));
+                self.look_at_holders();
             }
             Effect::WatchServers(pids) => self.watched = pids,
             Effect::FollowExit(all) => self.following.extend(all),
@@ -330,8 +332,7 @@ impl World {
             return;
         }
         self.scanned_at = Some(self.now / SECOND);
-        let scan = self.holders();
-        self.feed(Input::Holders(scan));
+        self.look_at_holders();
         let scan = self.tasks(true);
         self.feed(Input::Tasks {
             scan,
@@ -341,6 +342,14 @@ impl World {
 
     fn sees_fuse(&self) -> bool {
         self.resting_probes.is_empty()
+    }
+
+    /// Nothing looks at them while FUSE is away.
+    fn look_at_holders(&mut self) {
+        if self.sees_fuse() {
+            let scan = self.holders();
+            self.feed(Input::Holders(scan));
+        }
     }
 
     fn check(&mut self, address: u64, dev: Dev) {

@@ -39,9 +39,6 @@ impl World {
     }
 
     pub(super) fn holders(&self) -> Scan {
-        if !self.sees_fuse() {
-            return Scan::default();
-        }
         let mut bytes = Vec::new();
         for server in &self.servers {
             let connection = self.connections[&server.connection];
@@ -70,7 +67,8 @@ impl World {
     }
 
     fn queued(&self, dev: u32) -> Vec<QueuedRow> {
-        let waits = |request: &Request| request.dev == dev && request.is_queued;
+        let waits =
+            |request: &Request| request.dev == dev && request.is_queued && !self.hides_queues;
         let all = self.requests.iter().filter(|(_, request)| waits(request));
         all.map(|(&number_of, request)| QueuedRow {
             kind: number(RowKind::Queued),
