@@ -260,6 +260,7 @@ impl Health {
             probe: probe.probe,
             is_wanted: probe.is_wanted,
             is_attached: probe.kind.is_some(),
+            lacks: probe.lacks,
         };
         let probes: Vec<_> = self.kernel.probes.iter().map(view).collect();
         sight::not_seen(&probes)

@@ -166,6 +166,8 @@ pub struct ProbeHealth {
     pub is_resting: bool,
     /// Why this kind, or why not.
     pub reason: String,
+    /// What is not seen in this way, although it is attached.
+    pub lacks: Option<&'static str>,
 }
 
 /// Something the shell must do.

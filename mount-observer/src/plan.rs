@@ -37,6 +37,8 @@ pub struct Candidate {
     pub after: Option<Probe>,
     /// Why it is tried.
     pub reason: String,
+    /// What is not seen in this way.
+    pub lacks: Option<&'static str>,
 }
 
 /// What becomes of one probe.
@@ -257,6 +259,7 @@ fn candidate(facts: &KernelFacts, way: &Way) -> Candidate {
         module,
         after: way.after,
         reason,
+        lacks: way.lacks,
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Attached<'a> {
     pub is_wanted: bool,
     /// Whether it is attached.
     pub is_attached: bool,
+    /// What it does not show in the way it is.
+    pub lacks: Option<&'static str>,
 }
 
 /// Whose silence says nothing without a probe.
@@ -190,11 +192,16 @@ pub fn not_seen(probes: &[Attached<'_>]) -> Vec<NotSeen> {
         is_lacking && !row.instead.iter().any(|name| is_attached(name))
     };
     let missed = TABLE.iter().filter(is_missed);
+    let missed = missed.map(|row| (row.probe, row.what));
+    let lacking = probes.iter().filter(|probe| probe.is_attached);
+    let names = TABLE.iter().map(|row| row.probe);
+    let lacking = lacking.filter_map(|probe| {
+        let name = names.clone().find(|name| *name == probe.probe)?;
+        Some((name, probe.lacks?))
+    });
     missed
-        .map(|row| NotSeen {
-            probe: row.probe,
-            what: row.what,
-        })
+        .chain(lacking)
+        .map(|(probe, what)| NotSeen { probe, what })
         .collect()
 }
 
@@ -216,6 +223,7 @@ mod tests {
             probe: row.probe,
             is_wanted: true,
             is_attached: attached.contains(&row.probe),
+            lacks: None,
         };
         not_seen(&TABLE.iter().map(probe).collect::<Vec<_>>())
     }
@@ -247,11 +255,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_lesser_way_lacks_is_missed() {
+        let lesser = |is_attached| Attached {
+            probe: "holders",
+            is_wanted: true,
+            is_attached,
+            lacks: Some("the queues"),
+        };
+        let missed = not_seen(&[lesser(true)]);
+        assert_eq!((missed.len(), missed[0].what), (1, "the queues"));
+        assert_ne!(not_seen(&[lesser(false)])[0].what, "the queues");
+    }
+
+    #[test]
     fn what_is_not_wanted_is_not_missed() {
         let off = Attached {
             probe: "path_enter",
             is_wanted: false,
             is_attached: false,
+            lacks: None,
         };
         assert_eq!(not_seen(&[off]), []);
     }

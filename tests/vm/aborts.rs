@@ -64,7 +64,8 @@ fn a_server_killed_before_it_was_looked_for_needs_no_second_look() {
         // The look for the first mount's server was just made: the next has to wait its turn.
         let mount = sandbox.faultfs("another");
         let report = outcome(sandbox, "stat", &mount.path, &[]);
-        assert_eq!(report, "ok 1", "the observer has had time to see the mount");
+        assert_eq!(report, "ok 1");
+        observer.wait_for(&mount.dev, SOON, "in sight", |_| true);
         mount.server.signal(Signal::SIGKILL);
         let fired = observer.wait_for_transition(&mount.dev, "dead", "firing", SOON);
         let evidence = fired.text("evidence");

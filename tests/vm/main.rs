@@ -36,25 +36,16 @@ fn has_probes(observer: &Observer, probes: &[&str]) -> bool {
     }
 }
 
-/// Waits until a mount is watched: it is healthy, or nobody can say who serves it, as where kernel
-/// memory may not be read.
+/// Waits until a mount is watched and healthy.
 #[track_caller]
 fn wait_until_watched(observer: &Observer, dev: &str) {
-    observer.wait_for(dev, SOON, "watched", |seen| {
-        seen.state() == "ok" || (seen.state() == "unknown" && !tells_servers(observer))
-    });
+    observer.wait_for_state(dev, "ok", SOON);
 }
 
-/// Waits until it is told that a mount's server is gone, where servers are told.
+/// Waits until it is told that a mount's server is gone.
 #[track_caller]
 fn wait_until_dead(observer: &Observer, dev: &str) {
-    if tells_servers(observer) {
-        observer.wait_for_state(dev, "dead", SOON);
-    }
-}
-
-fn tells_servers(observer: &Observer) -> bool {
-    observer.probe_kind("holders").is_some()
+    observer.wait_for_state(dev, "dead", SOON);
 }
 
 /// The guest's name (`6.12-smp`); none on a machine that is no guest of ours.

@@ -71,6 +71,7 @@ fn untried(plan: &crate::plan::AttachPlan) -> Vec<ProbeReport> {
         probe: planned.probe.name(),
         kind: None,
         is_wanted: planned.is_wanted(),
+        lacks: None,
         reason: match (planned.candidates().next(), planned.unwanted) {
             (Some(candidate), _) => {
                 format!("planned as {}, not tried", candidate.mechanism.name())

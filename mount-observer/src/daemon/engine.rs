@@ -117,7 +117,8 @@ impl Engine {
     /// Goes on with other programs that look at FUSE, where it is a module: it came or went.
     pub fn set_fuse(&mut self, fuse: Attached) {
         self.checker = fuse.checker;
-        self.maps.replace_module_programs(fuse.programs);
+        let kept = self.maps.replace_module_programs(fuse.programs);
+        self.note("keep what programs missed", kept);
         // Its functions lie elsewhere when it comes again.
         let unset = self.maps.set_abort_causes(&[]);
         self.note("forget the causes of aborts", unset);
@@ -126,7 +127,8 @@ impl Engine {
 
     /// Goes on with other programs that look at NFS.
     pub fn set_nfs(&mut self, nfs: Attached) {
-        self.maps.replace_nfs_programs(nfs.programs);
+        let kept = self.maps.replace_nfs_programs(nfs.programs);
+        self.note("keep what programs missed", kept);
         self.take_health(nfs.probes);
     }
 

@@ -90,7 +90,7 @@ fn described() -> Gathered {
     let (mut btf_ids, mut cast_types) = Default::default();
     match read_btf() {
         Ok(btf) => {
-            (btf_ids, cast_types) = describe(&mut facts, &btf, &questions);
+            (btf_ids, cast_types) = describe(&mut facts, &btf, &questions, &mounts);
             if facts.has_nfs {
                 nfs::complete(&mut facts.offsets, btf);
             }
@@ -124,6 +124,7 @@ fn describe(
     facts: &mut KernelFacts,
     btf: &Btf,
     questions: &Questions,
+    mounts: &[u8],
 ) -> (BTreeMap<String, u32>, BTreeMap<&'static str, u32>) {
     let tracepoints = with_prefix("btf_trace_", &questions.tracepoints);
     let iterators = with_prefix("bpf_iter_", &questions.iterators);
@@ -166,13 +167,11 @@ fn describe(
     facts.helpers = asked.map(|&name| name.to_owned()).collect();
     facts.charges_memlock = found.contains_key(&CHARGE);
     let size = |name| found.get(&name).and_then(|&id| btf.size_of(id));
-    facts.registers_offset = size(REGISTERS)
-        .zip(stack_bytes(
-            &read_line("/proc/meminfo"),
-            &read_line("/proc/loadavg"),
-        ))
-        .and_then(|(registers, stack)| stack.checked_sub(registers))
-        .unwrap_or(0);
+    if !facts.helpers.contains("task_pt_regs") {
+        facts.registers_offset = size(REGISTERS)
+            .and_then(|registers| read_stack_bytes(mounts)?.checked_sub(registers))
+            .unwrap_or(0);
+    }
     facts.offsets = all_offsets(btf, &found);
     let owner = found.get(&(Kind::Struct, fuse::MARK));
     facts.fuse = fuse::presence(owner.map(|&id| btf.owner(id)).as_ref());
@@ -231,6 +230,18 @@ fn read_line(path: &str) -> String {
         .unwrap_or_default()
         .trim()
         .to_owned()
+}
+
+/// `None` where a file is not the kernel's own: in a container lxcfs serves it, through FUSE.
+fn read_stack_bytes(mounts: &[u8]) -> Option<u32> {
+    let paths = ["/proc/meminfo", "/proc/loadavg"];
+    let lines = crate::mountinfo::parse(mounts).lines;
+    let is_covered = |path: &&str| lines.iter().any(|line| line.mount_point == path.as_bytes());
+    if paths.iter().any(is_covered) {
+        return None;
+    }
+    let [meminfo, loadavg] = paths.map(read_line);
+    stack_bytes(&meminfo, &loadavg)
 }
 
 /// Bytes of a task's kernel stack, a power of two that no type tells: the one nearest to what all of

@@ -160,8 +160,8 @@ impl Kernel {
             )?),
         };
         let mut maps = Maps::take(&mut created, settings, sizes, cpus, attached.programs)?;
-        maps.replace_module_programs(module_programs);
-        maps.replace_nfs_programs(nfs_programs);
+        maps.replace_module_programs(module_programs)?;
+        maps.replace_nfs_programs(nfs_programs)?;
         let ring = maps::typed("EVENTS", Ring::new(created.take("EVENTS")?, messages))?;
         let mode = maps::typed("SCAN_MODE", Array::try_from(created.take("SCAN_MODE")?))?;
         heap::give_back();

@@ -3,23 +3,25 @@
 mod created;
 mod missed;
 mod nfs_names;
+mod sizes;
+mod watched;
 
 use std::{
-    collections::BTreeSet,
     fmt, io,
     os::fd::{AsFd, OwnedFd},
 };
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use mount_observer_common::{
-    CALLS_MAX, Counter, InFlight, SCOPE_FILTER_WORDS, Settings, TextRange, TextRanges, TotalsKey,
-    TotalsSlot, TotalsValue,
+    Counter, InFlight, Settings, TextRange, TextRanges, TotalsKey, TotalsSlot, TotalsValue,
 };
 use zerocopy::FromBytes;
 
 pub(super) use created::Created;
 use missed::{Missed, missed_runs};
 use nfs_names::NfsNames;
+pub use sizes::Sizes;
+use watched::{WATCHED_MAX, WatchedSet, filter_words};
 
 use super::{
     bpf::BatchReader,
@@ -54,55 +56,6 @@ pub enum MapsError {
     /// The number of possible CPUs is not known.
     #[error("cannot read {0}")]
     Cpus(&'static str, #[source] io::Error),
-}
-
-/// How large the maps are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
-    /// Entries of `TOTALS`.
-    pub totals: u32,
-    /// Entries of `IN_FLIGHT`.
-    pub in_flight: u32,
-    /// Bytes of `EVENTS`, rounded up to a power of two of pages.
-    pub ring_bytes: u32,
-    /// Entries of `CALLS` and of `FUSE_CALLS`.
-    pub calls: u32,
-}
-
-impl Sizes {
-    /// What `TOTALS` may take over all CPUs.
-    const TOTALS_BYTES_MAX: usize = 32 << 20;
-
-    /// Sizes for a machine with so many possible CPUs.
-    pub fn for_cpus(cpus: usize) -> Self {
-        let entry = size_of::<TotalsSlot>() * cpus.max(1);
-        let totals = u32::try_from(Self::TOTALS_BYTES_MAX / entry).unwrap_or(u32::MAX);
-        Self {
-            totals: totals.min(16_384),
-            in_flight: 16_384,
-            ring_bytes: 1 << 20,
-            calls: CALLS_MAX,
-        }
-    }
-
-    /// Entries of a map; `None` for as many as the object says.
-    fn of(self, map: &str) -> Option<u32> {
-        match map {
-            "TOTALS" => Some(self.totals),
-            "IN_FLIGHT" => Some(self.in_flight),
-            "CALLS" | "FUSE_CALLS" => Some(self.calls),
-            "EVENTS" => {
-                let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
-                Some(
-                    self.ring_bytes
-                        .max(page)
-                        .checked_next_power_of_two()
-                        .unwrap_or(1 << 31),
-                )
-            }
-            _ => None,
-        }
-    }
 }
 
 /// The maps of a loaded object, except the ring buffer and what the scanner needs.
@@ -302,20 +255,24 @@ impl Maps {
     }
 
     /// Replaces the programs that look at FUSE where it is a module. What they missed still counts.
-    pub(super) fn replace_module_programs(&mut self, programs: Vec<OwnedFd>) {
+    pub(super) fn replace_module_programs(
+        &mut self,
+        programs: Vec<OwnedFd>,
+    ) -> Result<(), MapsError> {
         let gone = std::mem::replace(&mut self.attached_to_module, programs);
-        self.keep_missed(&gone);
+        self.keep_missed(&gone)
     }
 
     /// Replaces the programs that look at NFS, in the same way.
-    pub(super) fn replace_nfs_programs(&mut self, programs: Vec<OwnedFd>) {
+    pub(super) fn replace_nfs_programs(&mut self, programs: Vec<OwnedFd>) -> Result<(), MapsError> {
         let gone = std::mem::replace(&mut self.attached_to_nfs, programs);
-        self.keep_missed(&gone);
+        self.keep_missed(&gone)
     }
 
-    fn keep_missed(&mut self, gone: &[OwnedFd]) {
-        let missed = missed_runs(gone.iter()).unwrap_or_default();
+    fn keep_missed(&mut self, gone: &[OwnedFd]) -> Result<(), MapsError> {
+        let missed = missed_runs(gone.iter()).map_err(MapsError::Misses)?;
         self.missed_before = self.missed_before.plus(missed);
+        Ok(())
     }
 
     /// Name, entries and limit of each map that can fill up; entries as of the last read.
@@ -367,62 +324,6 @@ impl Maps {
     /// Replaces the mount points that failed paths are matched against.
     pub fn watch_mount_points(&mut self, points: &[MountPoint]) -> Result<(), MapsError> {
         self.mount_points.replace(points)
-    }
-}
-
-/// One bit per device number modulo 4096: the programs look no further where it is not set.
-fn filter_words(devs: &[Dev]) -> Vec<u64> {
-    let mut words = vec![0; usize::try_from(SCOPE_FILTER_WORDS).unwrap_or(0)];
-    for dev in devs {
-        let index = usize::try_from(dev.0 >> 6 & (SCOPE_FILTER_WORDS - 1));
-        if let Some(word) = index.ok().and_then(|index| words.get_mut(index)) {
-            *word |= 1 << (dev.0 & 63);
-        }
-    }
-    words
-}
-
-/// Entries of `SERVERS` and of `SCOPE`.
-const WATCHED_MAX: u32 = 16_384;
-
-/// A set in the kernel, changed by its differences.
-struct WatchedSet {
-    name: &'static str,
-    map: HashMap<MapData, u32, u32>,
-    members: BTreeSet<u32>,
-}
-
-impl WatchedSet {
-    fn new(name: &'static str, created: &mut Created) -> Result<Self, MapsError> {
-        let map = typed(name, HashMap::try_from(created.take(name)?))?;
-        Ok(Self {
-            name,
-            map,
-            members: BTreeSet::new(),
-        })
-    }
-
-    fn replace(&mut self, wanted: BTreeSet<u32>) -> Result<(), MapsError> {
-        let mut result = Ok(());
-        let gone: Vec<u32> = self.members.difference(&wanted).copied().collect();
-        for member in gone {
-            if let Err(error) = self.map.remove(&member) {
-                result = Err(MapsError::Aya(self.name, error));
-            }
-            self.members.remove(&member);
-        }
-        for member in wanted {
-            if self.members.contains(&member) {
-                continue;
-            }
-            match self.map.insert(member, 1, 0) {
-                Ok(()) => {
-                    self.members.insert(member);
-                }
-                Err(error) => result = Err(MapsError::Aya(self.name, error)),
-            }
-        }
-        result
     }
 }
 

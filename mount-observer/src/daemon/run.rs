@@ -297,13 +297,14 @@ impl Daemon {
     /// Goes on with the programs there are now.
     fn follow(&mut self, change: Option<Change>) {
         let Some(mut change) = change else { return };
-        let is_attached = !change.attached.attachments.is_empty();
         self.jobs.set_holders(change.attached.holders.take());
         self.engine.set_fuse(change.attached);
-        match &change.symbols {
-            Some(symbols) => self.engine.set_symbols(symbols),
-            None if is_attached => self.jobs.want_symbols(),
-            None => {}
+        if let Some(symbols) = &change.symbols {
+            self.engine.set_symbols(symbols);
+        } else {
+            // Also where it went: where its functions lay is another's memory now.
+            self.engine.await_symbols();
+            self.jobs.want_symbols();
         }
         self.engine.feed(change.inputs);
     }

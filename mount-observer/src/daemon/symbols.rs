@@ -7,7 +7,7 @@ use std::{
     io::{self, BufRead, BufReader, Read as _},
 };
 
-use mount_observer_common::{AbortCause, TextRange};
+use mount_observer_common::{AbortCause, TEXT_RANGES_MAX, TextRange};
 
 use crate::input::WaitFunction;
 
@@ -55,6 +55,10 @@ pub const ABORT_CAUSES: &[(&str, AbortCause)] = &[
     ("fuse_kill_sb_anon", AbortCause::Unmount),
     ("fuse_kill_sb_blk", AbortCause::Unmount),
 ];
+
+/// All of them fit into what the programs are told.
+const _: () = assert!(WAIT_FUNCTIONS.len() <= TEXT_RANGES_MAX);
+const _: () = assert!(ABORT_CAUSES.len() <= TEXT_RANGES_MAX);
 
 /// The kernel functions we know by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -40,7 +40,7 @@ pub struct KernelFacts {
     /// Those offsets that no BTF tells: from the sources of the kernels that have none for modules.
     pub assumed: BTreeSet<String>,
     /// Where a task's user registers lie, in bytes from the lower end of its kernel stack; 0 when the
-    /// sizes of both are not known.
+    /// sizes of both are not known, or a helper hands them out.
     pub registers_offset: u32,
     /// Whether maps count against `RLIMIT_MEMLOCK`: before 5.11.
     pub charges_memlock: bool,

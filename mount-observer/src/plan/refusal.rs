@@ -44,7 +44,7 @@ fn refused_target(facts: &KernelFacts, way: &Way) -> Option<String> {
             None => Some(match facts.symbols.get(target) {
                 Some(Some(module)) => format!("module {module} has no BTF for {target}"),
                 Some(None) => format!("vmlinux has no BTF for {target}"),
-                None => format!("the kernel has no function {target}"),
+                None => format!("the kernel describes no function {target}"),
             }),
             Some(Function {
                 module: Some(module),

@@ -25,6 +25,8 @@ pub(super) struct Way {
     pub(super) after: Option<Probe>,
     /// Whether it takes addresses for pointers to FUSE's structures (`CAST`).
     pub(super) casts: bool,
+    /// What is not seen in this way, although another way shows it.
+    pub(super) lacks: Option<&'static str>,
     /// Whether the target is in a module that may describe nothing: whether it is there shows when it
     /// is tried.
     pub(super) is_found_by_trying: bool,
@@ -76,6 +78,7 @@ const fn way(
         helpers,
         after: None,
         casts: false,
+        lacks: None,
         is_found_by_trying: false,
     }
 }

@@ -58,6 +58,9 @@ pub struct ProbeReport {
     pub is_wanted: bool,
     /// Why this way, and why not another.
     pub reason: String,
+    /// What it does not show in this way; told with what is not seen.
+    #[serde(skip)]
+    pub lacks: Option<&'static str>,
 }
 
 /// Where the program of a probe is.
@@ -84,6 +87,7 @@ impl From<&ProbeHealth> for ProbeReport {
             kind: health.kind,
             is_wanted: health.is_wanted,
             reason: health.reason.clone(),
+            lacks: health.lacks,
         }
     }
 }
@@ -94,6 +98,7 @@ pub fn not_seen(probes: &[ProbeReport]) -> Vec<NotSeen> {
         probe: probe.probe,
         is_wanted: probe.is_wanted,
         is_attached: probe.kind.is_some(),
+        lacks: probe.lacks,
     };
     sight::not_seen(&probes.iter().map(view).collect::<Vec<_>>())
 }
@@ -215,18 +220,21 @@ mod tests {
             statx_reason: "auto".to_owned(),
             probes: vec![
                 ProbeReport {
+                    lacks: None,
                     probe: "fuse_send",
                     kind: Some("tp_btf"),
                     is_wanted: true,
                     reason: "typed arguments".to_owned(),
                 },
                 ProbeReport {
+                    lacks: None,
                     probe: "path_enter",
                     kind: None,
                     is_wanted: false,
                     reason: "not asked for".to_owned(),
                 },
                 ProbeReport {
+                    lacks: None,
                     probe: "fuse_return",
                     kind: None,
                     is_wanted: true,

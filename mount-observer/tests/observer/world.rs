@@ -103,6 +103,7 @@ pub(crate) struct Sleeper {
 }
 
 /// The whole of it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct World {
     pub(crate) observer: Observer,
     pub(crate) config: Config,

@@ -61,6 +61,7 @@ impl Attached {
             is_wanted: planned.is_wanted(),
             is_resting: planned.is_resting(),
             reason: String::new(),
+            lacks: None,
         };
         let mut reasons: Vec<String> = Vec::new();
         reasons.extend(planned.unwanted.map(str::to_owned));
@@ -76,6 +77,7 @@ impl Attached {
                         Ok(()) => {
                             health.kind = Some(candidate.mechanism.name());
                             reasons.insert(0, candidate.reason.clone());
+                            health.lacks = candidate.lacks;
                             break;
                         }
                         Err(error) => (&candidate.mechanism, error.in_one_line()),

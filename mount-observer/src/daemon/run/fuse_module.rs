@@ -170,6 +170,7 @@ fn without_programs(why: &str, is_resting: bool) -> Change {
         is_wanted: !is_resting,
         is_resting,
         reason: why.to_owned(),
+        lacks: None,
     };
     Change {
         attached: Attached {

@@ -190,6 +190,7 @@ impl Follower {
             is_wanted: false,
             is_resting: true,
             reason: why.to_owned(),
+            lacks: None,
         };
         Change {
             attached: Some(Attached {

@@ -82,6 +82,7 @@ fn fuse_as_a_module_is_traced_through_its_own_btf() {
             after: None,
             reason: "at the function's entry, with typed arguments, through the BTF of module fuse"
                 .to_owned(),
+            lacks: None,
         }
     );
     let refused: Vec<_> = send.refused().collect();

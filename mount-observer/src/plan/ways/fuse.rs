@@ -193,6 +193,9 @@ pub(super) fn holders() -> Vec<Way> {
     let probing = way(Iterator, "holders", "task_file", HOLDERS).with(REQUEST_OWNER);
     let casting = Way {
         reason: "through types: who holds each connection, not the requests queued on it",
+        lacks: Some(
+            "requests older than the observer: a mount that has some, and ends none, is unknown",
+        ),
         ..way(Iterator, "holders_cast", "task_file", HELD)
     };
     vec![probing.needing(&["probe_read_kernel"]), casting.casting()]

@@ -166,6 +166,7 @@ impl World {
                 is_wanted: !is_resting,
                 is_resting,
                 reason: if is_missing { "refused" } else { "allowed" }.to_owned(),
+                lacks: None,
             }
         };
         KernelHealth {
