@@ -6,9 +6,7 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_jiffies64};
 
 use crate::{
     cast::{TYPE_CONNECTION, cast},
-    kernel::{
-        OFF_CONN_CONNECTED, OFF_CONN_WAITING, Probed, Reader, Typed, connection_dev, field,
-    },
+    kernel::{OFF_CONN_CONNECTED, OFF_CONN_WAITING, Probed, Reader, Typed, connection_dev, field},
 };
 
 /// Answer when the pointer no longer leads to a connection of that device.

@@ -8,9 +8,9 @@ use crate::{
     cast::{TYPE_CONNECTION, TYPE_FUSE_DEV, cast},
     iterator::Meta,
     kernel::{
-        OFF_CONN_CONNECTED, OFF_CONN_WAITING, OFF_FILE_INODE, OFF_FILE_PRIVATE, OFF_FUD_CONN, OFF_INODE_RDEV,
-        OFF_TASK_STATE, OFF_TASK_TGID, Probed, Typed, connection_dev, field, follow,
-        fuse_device_connection, read_comm, unmark,
+        OFF_CONN_CONNECTED, OFF_CONN_WAITING, OFF_FILE_INODE, OFF_FILE_PRIVATE, OFF_FUD_CONN,
+        OFF_INODE_RDEV, OFF_TASK_STATE, OFF_TASK_TGID, Probed, Typed, connection_dev, field,
+        follow, fuse_device_connection, read_comm, unmark,
     },
     maps::{SCRATCH, Scratch},
     walk,
