@@ -41,6 +41,14 @@ pub struct Candidate {
     pub lacks: Option<&'static str>,
 }
 
+impl Candidate {
+    /// How and where: `fexit vfs_statx`.
+    pub fn name(&self) -> String {
+        let name = format!("{} {}", self.mechanism.name(), self.target);
+        name.trim_end().to_owned()
+    }
+}
+
 /// What becomes of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedProbe {

@@ -29,13 +29,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the tests: formatting, lints, unit and property tests, then real mounts (as root).
+    /// Run the tests: formatting, lints, unit and property tests, then (as root) real mounts, here and
+    /// on ten emulated kernels.
     Test(test::Args),
     /// Run a command in an emulated guest.
     Guest(vm::Command),
-    /// Capture what every kernel of the matrix offers, as data for the tests of the plan.
+    /// Capture what kernels of the matrix offer into tests/data/kernels, for the tests of the plan; some
+    /// two minutes for all of them.
     Facts(vm::Facts),
-    /// Write docs/KERNELS.md: how the observer attaches on every kernel, and what that costs.
+    /// Write docs/KERNELS.md: how the observer attaches on every kernel, and what that costs; some
+    /// minutes. Of single kernels it only prints their part.
     Kernels(vm::Describe),
     /// Measure what the observer costs the observed; needs root and an otherwise idle machine.
     Bench(bench::Args),

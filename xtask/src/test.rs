@@ -52,6 +52,10 @@ enum Scope {
 
 /// Runs every step of the scope, and fails when any failed.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    ensure!(
+        args.scope == Scope::Vm || !args.guests.is_special(),
+        "kernels, tests, --thorough, --full and --kvm are for `cargo xtask test vm` alone"
+    );
     let install = !args.no_install && packages::may_install();
     let mut steps = Steps::new();
     let includes = |scope| [scope, Scope::All].contains(&args.scope);

@@ -133,7 +133,13 @@ fn report(probes: &[ProbeHealth]) {
     }
     let kinds = kinds.iter().map(|(kind, count)| format!("{count} {kind}"));
     let kinds: Vec<String> = kinds.collect();
-    tracing::info!(probes = kinds.join(", "), "attached");
+    let lacking = |probe: &&ProbeHealth| probe.is_wanted && probe.kind.is_none();
+    let lacking = probes.iter().filter(lacking).count();
+    tracing::info!(
+        probes = kinds.join(", "),
+        not_attached = lacking,
+        "attached; `mount-observer check` says what and why"
+    );
 }
 
 /// What the kernel side is told.

@@ -184,10 +184,13 @@ impl CheckReport {
                 format_args!("\nnothing can be attached: {}\n", Escaped(failure)),
             );
         }
-        let verdict = if self.is_degraded() {
-            "degraded: what is marked MISSING, and what is listed above, is not seen"
-        } else {
-            "all is there"
+        let verdict = match (self.is_degraded(), self.not_seen.is_empty()) {
+            (true, false) => "degraded: what is marked MISSING; not seen is what is listed above",
+            (true, true) => "degraded: what is marked MISSING",
+            (false, false) => {
+                "nothing is missing here; what is listed above, this kernel does not show"
+            }
+            (false, true) => "all is there",
         };
         append(&mut out, format_args!("\n{verdict}\n"));
         out

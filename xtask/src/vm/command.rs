@@ -6,10 +6,14 @@ use anyhow::{Result, ensure};
 
 use super::{Machines, Manner, job::Job, matrix, qemu::Verdict};
 
-/// Run a command in a guest, with what tests have there: our programs are in `/opt/mount-observer`.
+/// Run a command in an emulated guest: `cargo xtask guest 6.12 -- mount-observer check`.
+///
+/// The guest has what tests have there, our programs among it. Each line of output comes with the
+/// seconds since the guest booted.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Command {
-    /// Which guest: 6.1, 6.12-smp and so on.
+    /// Which guest: 5.10, 6.1, 6.12, 6.16, 6.18, 7.2, 7.3, 6.12-integrity, 6.12-confidentiality or
+    /// 6.12-smp.
     guest: String,
     /// Seconds after which the guest is ended.
     #[arg(long, default_value_t = 120)]
@@ -38,6 +42,9 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     for ran in machines.run(manner, job, |_| ())? {
         for (at, line) in ran.ended.report.runs.iter().flat_map(|run| &run.output) {
             println!("{:9.2}  {line}", at.as_secs_f64());
+        }
+        if let Some(code) = ran.ended.report.runs.iter().find_map(|run| run.code) {
+            ensure!(code == 0, "the command ended with exit code {code}");
         }
         let verdict = ran.ended.verdict;
         ensure!(

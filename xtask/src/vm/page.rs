@@ -10,9 +10,20 @@ const HEAD: &str = "\
 How the observer attaches on each kernel of the matrix, what it does not see there, and what it costs. Written by
 `cargo xtask kernels` from one run of each guest; do not edit it.
 
+These rows are for Debian's builds: 5.10 is Debian 11's kernel, 6.1 is Debian 12's, 6.12 is Debian 13's, and the
+later ones come with its backports. `uname -r` says which kernel is yours; what another build offers may differ, and
+`mount-observer check` says what yours does. `-integrity` and `-confidentiality` are started with that `lockdown=`,
+`-smp` has two processors.
+
+`fentry` and `fexit` are programs at the entry and exit of a kernel function, `tp_btf` and `raw_tp` at a tracepoint,
+`kprobe` at a breakpoint; `iterator` and `test_run` are no hooks, they run when asked. `-` is not attached, `off` not
+asked for.
+
 The guests are Debian's kernels in an emulator: times are those of an emulated processor, and of whatever else the
 machine did meanwhile. A cost is therefore given as a multiple: what the observer adds to an operation, divided by
-what empty programs on the very same hooks add. Verified instructions are what the verifier went through to accept a
+what empty programs on the very same hooks add: 1.0 is the bare cost of a hook, some 100 ns a call on real hardware.
+An unrelated call is a system call that takes no path. `ready after` is from the start of the command to its first
+answer. Verified instructions are what the verifier went through to accept a
 program; kernels before 5.16 do not tell.
 
 | guest | kernel | VFS | FUSE | ready after | most verified instructions | `stat` | `stat` on FUSE | unrelated call |

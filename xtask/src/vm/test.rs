@@ -68,6 +68,14 @@ pub(crate) struct Request {
     kvm: bool,
 }
 
+impl Request {
+    /// Whether anything was asked for that only guests understand.
+    pub(crate) fn is_special(&self) -> bool {
+        let is_listed = !self.kernels.is_empty() || !self.tests.is_empty();
+        is_listed || self.thorough || self.full || self.kvm
+    }
+}
+
 /// Runs the tests in the guests asked for.
 pub(crate) fn run(args: &Request) -> Result<()> {
     let guests = matrix::select(&args.kernels)?;
@@ -102,6 +110,19 @@ pub(crate) fn run(args: &Request) -> Result<()> {
         ran.len(),
         began.elapsed().as_secs_f64()
     );
+    let has_run = |ran: &Ran| {
+        ran.ended
+            .report
+            .runs
+            .iter()
+            .any(|run| !run.tests().is_empty())
+    };
+    if !ran.iter().any(has_run) {
+        bail!(
+            "no test ran in any guest: does a test's name contain {:?}?",
+            args.tests
+        );
+    }
     let failed: Vec<_> = ran.iter().filter(|ran| !is_ok(ran)).collect();
     if !failed.is_empty() {
         let names: Vec<_> = failed.iter().map(|ran| ran.guest.name).collect();

@@ -219,7 +219,8 @@ pub fn load(
     let log = CStr::from_bytes_until_nul(&log).unwrap_or_default();
     let log = log.to_string_lossy();
     let word = super::last_word(&log);
-    Err(io::Error::new(refused.kind(), format!("{refused}: {word}")))
+    let text = format!("{refused}: {word}");
+    Err(io::Error::new(refused.kind(), text.trim_end_matches(": ")))
 }
 
 /// Attaches a program to the function or tracepoint it was loaded for.

@@ -66,8 +66,10 @@ impl Attached {
         let mut reasons: Vec<String> = Vec::new();
         reasons.extend(planned.unwanted.map(str::to_owned));
         for alternative in &planned.alternatives {
-            let (mechanism, refusal) = match alternative {
-                Alternative::Refused(mechanism, reason) => (mechanism, reason.clone()),
+            let (way, refusal) = match alternative {
+                Alternative::Refused(mechanism, reason) => {
+                    (mechanism.name().to_owned(), reason.clone())
+                }
                 Alternative::Tried(candidate) => {
                     let tried = self
                         .may_follow(candidate)
@@ -80,11 +82,14 @@ impl Attached {
                             health.lacks = candidate.lacks;
                             break;
                         }
-                        Err(error) => (&candidate.mechanism, error.in_one_line()),
+                        Err(error) => (candidate.name(), error.in_one_line()),
                     }
                 }
             };
-            reasons.push(format!("{}: {refusal}", mechanism.name()));
+            let reason = format!("{way}: {refusal}");
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
         }
         health.reason = reasons.join("; ");
         tracing::debug!(
@@ -239,7 +244,7 @@ mod tests {
         assert_eq!(calls(|_| true).0, Some("fentry"));
         let (kind, reason) = calls(|mechanism| mechanism == Mechanism::FEntry);
         assert_eq!(kind, None);
-        let refused = "fentry: without fuse_return nothing closes what it opens";
+        let refused = "fentry __fuse_simple_request: without fuse_return nothing closes what it opens";
         assert!(reason.contains(refused), "{reason}");
     }
 

@@ -92,7 +92,7 @@ fn init() -> Result<bool> {
     machine::raise_loopback().context("the loopback device")?;
     let job = Command::new("/init")
         .arg("job")
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin:/opt/mount-observer")
         .env("HOME", "/root")
         .current_dir("/root")
         .spawn()
