@@ -41,7 +41,7 @@ const PROCEDURE_MAX: u32 = (1 << NFS_PROCEDURE_BITS) - 1;
 
 /// Superblocks looked at in one run of [`nfs_mounts`]. Up to 6.1 at least, the verifier takes no more than
 /// 8192 branches that it has yet to follow (`BPF_COMPLEXITY_LIMIT_JMP_SEQ`, `kernel/bpf/verifier.c`).
-const STEPS: u32 = 128;
+const STEPS: u32 = 64;
 /// Answers of [`nfs_mounts`]: it has seen all of them, or the list led nowhere. Otherwise it is to be
 /// run again.
 const ALL_SEEN: u32 = 1;

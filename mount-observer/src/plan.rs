@@ -11,7 +11,8 @@ mod ways;
 use std::collections::BTreeSet;
 
 pub use facts::{
-    CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, Function, Fuse, KernelFacts, Lockdown, Owner,
+    CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, Function, Fuse, KernelFacts, Lockdown,
+    Owner,
 };
 pub use probe::{Mechanism, Probe};
 

@@ -16,6 +16,7 @@ mod counts;
 mod crowd;
 mod nfs;
 mod nfs_operations;
+mod older;
 mod overlay;
 mod tier;
 

@@ -38,7 +38,7 @@ impl Abort {
     pub fn text(&self) -> String {
         let by = format!("{}[{}]", self.by.comm, self.by.pid);
         match self.cause {
-            AbortCause::Unknown => format!("aborted by {by}"),
+            AbortCause::Unknown => format!("ended by {by}, in a way that is not known"),
             AbortCause::ServerExit => format!("{by} closed its last /dev/fuse"),
             AbortCause::Fusectl => format!("aborted through fusectl by {by}"),
             AbortCause::ForcedUnmount => format!("aborted by a forced unmount, by {by}"),

@@ -8,13 +8,12 @@ use super::{
 };
 use crate::{
     config::Config,
-    plan::{KernelFacts, Lockdown, Purpose, statx_reason},
+    plan::{CAP_SYS_PTRACE, KernelFacts, Lockdown, Purpose, statx_reason},
     render::check::{CheckReport, Need, Place, ProbeReport, not_seen},
 };
 
 /// Numbers of `include/uapi/linux/capability.h`.
 const CAP_DAC_READ_SEARCH: u32 = 2;
-const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYSLOG: u32 = 34;
 
 const RUN_AS_ROOT: &str = "run as root, or grant CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and CAP_SYSLOG \

@@ -14,6 +14,7 @@ use crate::{
     config::Config,
     input::{ConnectionCheck, Effect, Input, KernelHealth, ProbeHealth},
     observer::Observer,
+    plan::KernelFacts,
     scope::ScopeError,
     snapshot::Snapshot,
     superblock::{Dev, SuperblockId},
@@ -152,7 +153,8 @@ impl Engine {
         self.feed([
             unseen(SYMBOLS_TO_COME, 0),
             unseen(
-                "list of kernel symbols: needs CAP_SYSLOG and kernel.kptr_restrict below 2",
+                "list of kernel symbols: /proc/kallsyms cannot be read or shows no addresses, which needs \
+                 CAP_SYSLOG and kernel.kptr_restrict below 2",
                 u64::from(functions.is_empty()),
             ),
         ]);
@@ -169,6 +171,20 @@ impl Engine {
     /// Whether some mount table shows a FUSE mount.
     pub fn shows_fuse(&self) -> bool {
         self.observer.shows_fuse()
+    }
+
+    /// Tells the observer what it has to know of this machine.
+    pub fn set_facts(&mut self, facts: &KernelFacts) {
+        self.feed([
+            Input::Layout {
+                is_described: facts.assumed.is_empty(),
+            },
+            Input::Unseen {
+                what: "/proc that hides the processes of others (hidepid), and with them mount namespaces: \
+                       needs CAP_SYS_PTRACE",
+                count: u64::from(facts.hides_processes),
+            },
+        ]);
     }
 
     /// Says that the list of the kernel's symbols is still being read.

@@ -15,7 +15,9 @@ use super::{
     btf::{Btf, BtfError, Kind},
     symbols::{self, Symbols},
 };
-use crate::plan::{self, AttachPlan, Fuse, KernelFacts, Lockdown, Owner, Purpose, Questions};
+use crate::plan::{
+    self, AttachPlan, CAP_SYS_PTRACE, Fuse, KernelFacts, Lockdown, Owner, Purpose, Questions,
+};
 
 /// Why the kernel's type information is not available.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +57,7 @@ pub fn gather() -> Gathered {
 pub fn decide(purpose: Purpose) -> (Gathered, AttachPlan) {
     let mut found = described();
     let mut plan = plan::plan(&found.facts, purpose);
-    if plan.misses_kprobes() {
+    if found.facts.lockdown != Lockdown::Confidentiality && plan.misses_kprobes() {
         found.read_symbols();
         plan = plan::plan(&found.facts, purpose);
     }
@@ -87,6 +89,7 @@ fn described() -> Gathered {
         has_nfs: nfs::is_there(),
         ..KernelFacts::default()
     };
+    facts.hides_processes = hides_processes(&mounts) && !facts.has_capability(CAP_SYS_PTRACE);
     let (mut btf_ids, mut cast_types) = Default::default();
     match read_btf() {
         Ok(btf) => {
@@ -95,11 +98,13 @@ fn described() -> Gathered {
                 nfs::complete(&mut facts.offsets, btf);
             }
         }
-        Err(error) => tracing::warn!(
-            error = %error,
-            cause = std::error::Error::source(&error).map(ToString::to_string),
-            "the kernel's type information is not available: nothing can be attached"
-        ),
+        Err(error) => {
+            facts.fuse = fuse::presence_untold();
+            facts.btf_error = Some(match std::error::Error::source(&error) {
+                Some(cause) => format!("{error}: {cause}"),
+                None => error.to_string(),
+            });
+        }
     }
     let functions = facts.functions.iter();
     facts.symbols = functions
@@ -257,6 +262,19 @@ fn stack_bytes(meminfo: &str, loadavg: &str) -> Option<u32> {
     Some(1024 << each)
 }
 
+/// Whether `/proc` is mounted so that it shows no process of others to those who may not trace it
+/// (`hidepid=`, `fs/proc/root.c`: 2 or `invisible`, 4 or `ptraceable`).
+fn hides_processes(mountinfo: &[u8]) -> bool {
+    let mut lines = mountinfo.split(|&byte| byte == b'\n').rev();
+    let proc_line = lines.find(|line| line.split(|&byte| byte == b' ').nth(4) == Some(b"/proc"));
+    let options = proc_line.and_then(|line| line.rsplit(|&byte| byte == b' ').next());
+    let mut options = options.unwrap_or_default().split(|&byte| byte == b',');
+    options.any(|option| {
+        let value = option.strip_prefix(b"hidepid=").unwrap_or_default();
+        [&b"2"[..], b"invisible", b"4", b"ptraceable"].contains(&value)
+    })
+}
+
 /// The bracketed word counts: `none [integrity] confidentiality`.
 fn parse_lockdown(line: &str) -> Lockdown {
     if line.contains("[integrity]") {
@@ -314,6 +332,19 @@ mod tests {
         assert_eq!(stack_bytes(meminfo, more_threads), Some(16 << 10));
         assert_eq!(stack_bytes(meminfo, "0.40 0.35 0.31 1/0 6071"), None);
         assert_eq!(stack_bytes("", "0.40 0.35 0.31 1/126 6071"), None);
+    }
+
+    #[test]
+    fn a_proc_that_hides_processes_is_told_by_its_options() {
+        let line = |options: &str| format!("20 1 0:4 / /proc rw,nosuid - proc proc {options}\n");
+        for hiding in ["rw,hidepid=invisible", "rw,gid=4,hidepid=2"] {
+            assert!(hides_processes(line(hiding).as_bytes()), "{hiding}");
+        }
+        for open in ["rw", "rw,hidepid=off", "rw,hidepid=noaccess"] {
+            assert!(!hides_processes(line(open).as_bytes()), "{open}");
+        }
+        let above = line("rw,hidepid=2") + &line("rw");
+        assert!(!hides_processes(above.as_bytes()), "the last is on top");
     }
 
     #[test]

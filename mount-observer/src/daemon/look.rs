@@ -44,9 +44,7 @@ pub fn look(config: &Config) -> Result<Arc<Snapshot>, RunError> {
     if let Some(symbols) = &found.symbols {
         engine.set_symbols(symbols);
     }
-    engine.feed([Input::Layout {
-        is_described: facts.assumed.is_empty(),
-    }]);
+    engine.set_facts(facts);
     engine.feed([namespaces::own_table(own_namespace, own_table)]);
     let mut jobs = Jobs::new(kernel.scanner, Namespaces::new(own_namespace), facts);
     engine.feed(jobs.look_at_everything());

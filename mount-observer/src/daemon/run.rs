@@ -193,9 +193,7 @@ impl Daemon {
         if let Some(symbols) = &found.symbols {
             engine.set_symbols(symbols);
         }
-        engine.feed([Input::Layout {
-            is_described: found.facts.assumed.is_empty(),
-        }]);
+        engine.set_facts(&found.facts);
 
         let (snapshots, seen) = watch::channel(None);
         let (superblocks_max, limit) = watch::channel(config.metrics.max_superblocks);

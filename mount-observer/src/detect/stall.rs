@@ -74,7 +74,13 @@ pub(super) fn of_unknown_requests(view: &View<'_>) -> Option<String> {
     let (waiting, since) = (connection.waiting?, connection.waiting_since?);
     let known = u32::try_from(view.requests.len()).unwrap_or(u32::MAX);
     let unknown = waiting.checked_sub(known).filter(|&unknown| unknown > 0)?;
-    let is_long = view.now.since(since) >= view.config.hung_after;
+    // A single look cannot wait and see.
+    let patience = if view.is_single_look {
+        BLOCKED_AFTER
+    } else {
+        view.config.hung_after
+    };
+    let is_long = view.now.since(since) >= patience;
     let stands_still = progress(view).is_none_or(|last| last <= since);
     (is_long && stands_still).then(|| {
         let requests = text::count(u64::from(unknown), "request");
@@ -89,7 +95,11 @@ fn stopped(view: &View<'_>, since: Mono) -> Condition {
         .iter()
         .filter(|pending| counts(pending))
         .count();
+    let is_doubtful = |pending: &Pending<'_>| !pending.is_confirmed;
     let waiting = match u64::try_from(waiting).unwrap_or(u64::MAX) {
+        0 if view.requests.iter().any(is_doubtful) => {
+            "whether anybody waits is not known".to_owned()
+        }
         0 => "nobody waits yet".to_owned(),
         1 => "1 request waits".to_owned(),
         waiting => format!("{waiting} requests wait"),

@@ -73,7 +73,10 @@ impl Observer {
         let Some(superblock) = self.superblocks.get_mut(&dev) else {
             return;
         };
-        superblock.add_failure(failure);
+        // A failure whose caller nobody saw is counted, and no victim: it would be told as `[0]`.
+        if ended.caller.pid != 0 {
+            superblock.add_failure(failure);
+        }
         if let Some(errno) = ended.errno {
             self.suspect(dev, errno);
         }

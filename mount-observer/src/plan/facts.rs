@@ -19,6 +19,9 @@ pub struct KernelFacts {
     pub release: String,
     /// Whether `/sys/kernel/btf/vmlinux` could be read and parsed.
     pub has_btf: bool,
+    /// Why not.
+    #[serde(skip)]
+    pub btf_error: Option<String>,
     /// Where FUSE is.
     pub fuse: Fuse,
     /// Whether NFS is there now: built in, or loaded.
@@ -55,6 +58,9 @@ pub struct KernelFacts {
     /// Where fusectl is mounted: of the machine, not of its kernel.
     #[serde(skip)]
     pub fusectl: Option<Vec<u8>>,
+    /// Whether `/proc` hides the processes of others from us: of the machine, too.
+    #[serde(skip)]
+    pub hides_processes: bool,
     /// Whether `/proc/kallsyms` shows addresses.
     pub has_symbols: bool,
 }
@@ -117,6 +123,8 @@ pub enum Lockdown {
     Confidentiality,
 }
 
+/// `CAP_SYS_PTRACE`: links of other users' processes.
+pub const CAP_SYS_PTRACE: u32 = 19;
 /// `CAP_SYS_ADMIN`, which includes the next two.
 pub const CAP_SYS_ADMIN: u32 = 21;
 /// `CAP_PERFMON`: tracing programs (5.8).

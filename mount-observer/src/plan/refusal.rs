@@ -15,7 +15,10 @@ pub(super) fn refusal(facts: &KernelFacts, way: &Way) -> Option<String> {
         return Some(format!("needs {}", missing.join(" and ")));
     }
     if !facts.has_btf {
-        return Some("needs /sys/kernel/btf/vmlinux (CONFIG_DEBUG_INFO_BTF)".to_owned());
+        let why = facts.btf_error.as_deref().unwrap_or("it is not there");
+        return Some(format!(
+            "needs the kernel's type information (CONFIG_DEBUG_INFO_BTF): {why}"
+        ));
     }
     // The target first: a function that is not there says more than the fields it would read.
     refused_target(facts, way)

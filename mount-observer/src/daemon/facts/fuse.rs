@@ -24,6 +24,17 @@ pub(super) fn presence(described_by: Option<&Owner>) -> Fuse {
     }
 }
 
+/// Where it is, where no type information tells.
+pub(super) fn presence_untold() -> Fuse {
+    let filesystems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let is_known = filesystems.lines().any(|line| line.ends_with("\tfuse"));
+    match (loaded(), is_known) {
+        (Some(_), _) => Fuse::BareModule,
+        (None, true) => Fuse::BuiltIn,
+        (None, false) => Fuse::Absent,
+    }
+}
+
 /// FUSE as a loaded module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loaded {

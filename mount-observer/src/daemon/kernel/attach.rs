@@ -244,7 +244,8 @@ mod tests {
         assert_eq!(calls(|_| true).0, Some("fentry"));
         let (kind, reason) = calls(|mechanism| mechanism == Mechanism::FEntry);
         assert_eq!(kind, None);
-        let refused = "fentry __fuse_simple_request: without fuse_return nothing closes what it opens";
+        let refused =
+            "fentry __fuse_simple_request: without fuse_return nothing closes what it opens";
         assert!(reason.contains(refused), "{reason}");
     }
 
