@@ -20,8 +20,8 @@ use std::{
 
 use serde_json::Value;
 
-pub use self::seen::{Superblock, Transition};
-use self::seen::{device_of_id, epoch_of_id};
+use self::seen::epoch_of_id;
+pub use self::seen::{Superblock, Transition, device_of_id};
 use crate::{
     http,
     process::Process,

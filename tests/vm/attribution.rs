@@ -12,8 +12,12 @@ use std::{
 
 use mount_observer_tests::{
     FaultFsMount, FuseMount, Need, Observer, Process, Sandbox, host_test,
-    mounts::device_in_namespace_of, needs::program, observer::Superblock, sandbox::beside_us,
-    scene::SOON, wait::within,
+    mounts::device_in_namespace_of,
+    needs::program,
+    observer::{Superblock, device_of_id},
+    sandbox::beside_us,
+    scene::SOON,
+    wait::within,
 };
 use nix::{
     libc::ENOTCONN,
@@ -93,7 +97,7 @@ impl Counted {
         let (mut there, mut elsewhere) = (0, 0);
         for superblock in snapshot["superblocks"].as_array().into_iter().flatten() {
             let count = Superblock(superblock.clone(), SOON).failed_calls("ENOTCONN");
-            if superblock["id"] == dev {
+            if device_of_id(superblock["id"].as_str()) == Some(dev) {
                 there += count;
             } else if superblock["mounts"][0]["is_own_namespace"] == true {
                 // Tests beside this one kill mounts of their own, in their own namespaces.

@@ -112,7 +112,7 @@ impl Superblock {
 }
 
 /// `0:52` of `0:52#1`.
-pub(super) fn device_of_id(id: Option<&str>) -> Option<&str> {
+pub fn device_of_id(id: Option<&str>) -> Option<&str> {
     id?.split('#').next()
 }
 
