@@ -100,10 +100,7 @@ fn described() -> Gathered {
         }
         Err(error) => {
             facts.fuse = fuse::presence_untold();
-            facts.btf_error = Some(match std::error::Error::source(&error) {
-                Some(cause) => format!("{error}: {cause}"),
-                None => error.to_string(),
-            });
+            facts.btf_error = Some(super::run::chain(&error));
         }
     }
     let functions = facts.functions.iter();

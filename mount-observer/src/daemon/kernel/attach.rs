@@ -48,6 +48,23 @@ pub struct Attached {
 }
 
 impl Attached {
+    /// Nothing, for these probes. Resting, they miss nothing as long as there is nothing to see.
+    pub fn nothing(is_concerned: impl Fn(Probe) -> bool, why: &str, is_resting: bool) -> Self {
+        let probes = Probe::ALL.into_iter().filter(|probe| is_concerned(*probe));
+        let health = |probe: Probe| ProbeHealth {
+            probe: probe.name(),
+            kind: None,
+            is_wanted: !is_resting,
+            is_resting,
+            reason: why.to_owned(),
+            lacks: None,
+        };
+        Self {
+            probes: probes.map(health).collect(),
+            ..Self::default()
+        }
+    }
+
     /// Tries the alternatives in turn with `attach`, which loads and attaches one and hands out its
     /// program; the health says which one worked, and why none before it did.
     pub(super) fn attach(

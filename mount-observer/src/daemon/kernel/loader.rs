@@ -87,6 +87,12 @@ impl Links {
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
+
+    /// Detaches all, beside the caller: closing them waits until no task runs in them any more.
+    pub fn let_go(&mut self) {
+        let links = std::mem::take(self);
+        drop(tokio::task::spawn_blocking(move || drop(links)));
+    }
 }
 
 impl Loader {

@@ -15,9 +15,10 @@ use crate::{
 pub(super) struct Missed {
     /// Of programs that see only what concerns FUSE and its servers.
     runs: u64,
-    /// Of those that see every system call, path walk, stat or remote procedure call of the machine. A program that is
-    /// preempted in the middle misses what the next task does: on 7.0 and later, where tracepoints
-    /// leave preemption on, that happens all the time, and hardly ever to a call that concerns us.
+    /// Of those that see every system call, path walk, stat or remote procedure call of the machine. A
+    /// program that is preempted in the middle misses what the next task does: on 7.0 and later, where
+    /// tracepoints leave preemption on, that happens all the time, and hardly ever to a call that
+    /// concerns us.
     calls: u64,
 }
 

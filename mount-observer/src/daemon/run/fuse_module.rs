@@ -21,7 +21,7 @@ use crate::{
         kernel::{Attached, FuseModule, Links, Loader, LoaderError},
         symbols::Symbols,
     },
-    input::{Input, ProbeHealth},
+    input::Input,
     plan::{Probe, Purpose},
     time::Mono,
 };
@@ -148,9 +148,7 @@ impl Follower {
         if !self.links.is_empty() {
             tracing::info!(reason = why, "the programs on FUSE are detached");
         }
-        let links = std::mem::take(&mut self.links);
-        // Closing them waits until no task runs in them any more.
-        drop(tokio::task::spawn_blocking(move || drop(links)));
+        self.links.let_go();
         without_programs(why, true)
     }
 }
@@ -161,22 +159,10 @@ fn refused(why: &str) -> Change {
     without_programs(why, false)
 }
 
-/// Nothing looks at FUSE. Resting, the programs miss nothing as long as there is no mount of it.
+/// Nothing looks at FUSE.
 fn without_programs(why: &str, is_resting: bool) -> Change {
-    let probes = Probe::ALL.into_iter().filter(|probe| probe.is_fuse());
-    let health = |probe: Probe| ProbeHealth {
-        probe: probe.name(),
-        kind: None,
-        is_wanted: !is_resting,
-        is_resting,
-        reason: why.to_owned(),
-        lacks: None,
-    };
     Change {
-        attached: Attached {
-            probes: probes.map(health).collect(),
-            ..Attached::default()
-        },
+        attached: Attached::nothing(Probe::is_fuse, why, is_resting),
         symbols: None,
         inputs: Vec::new(),
     }

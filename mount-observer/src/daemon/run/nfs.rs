@@ -14,7 +14,7 @@ use crate::{
         kernel::{Attached, Links, Loader, LoaderError, NfsPrograms},
         nfs::NfsMounts,
     },
-    input::{Input, ProbeHealth},
+    input::Input,
     plan::{Probe, Purpose},
     superblock::{Dev, SuperblockId},
     time::Mono,
@@ -179,24 +179,10 @@ impl Follower {
     fn let_go(&mut self) -> Change {
         let why = "no NFS is mounted: nothing to see until it is";
         tracing::info!(reason = why, "the programs on NFS are detached");
-        let links = std::mem::take(&mut self.links);
+        self.links.let_go();
         self.mounts = None;
-        // Closing them waits until no task runs in them any more.
-        drop(tokio::task::spawn_blocking(move || drop(links)));
-        let probes = Probe::ALL.into_iter().filter(|probe| probe.is_nfs());
-        let health = |probe: Probe| ProbeHealth {
-            probe: probe.name(),
-            kind: None,
-            is_wanted: false,
-            is_resting: true,
-            reason: why.to_owned(),
-            lacks: None,
-        };
         Change {
-            attached: Some(Attached {
-                probes: probes.map(health).collect(),
-                ..Attached::default()
-            }),
+            attached: Some(Attached::nothing(Probe::is_nfs, why, true)),
             inputs: vec![unseen(0)],
         }
     }
