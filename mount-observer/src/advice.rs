@@ -1,37 +1,37 @@
 //! What to do about a condition. The observer itself never does any of it.
 
 use crate::{
-    alert::State,
+    alert::AlertKind,
     snapshot::{self, Mount, ServerStatus},
     text::shell_quoted,
     watched::{Service, Watched},
 };
 
 /// Advice for the person who reads the alert.
-pub fn of(kind: State, superblock: &Watched) -> String {
+pub fn of(kind: AlertKind, superblock: &Watched) -> String {
     match (kind, superblock.service) {
-        (State::Dead, _) => dead(superblock),
-        (State::Hung | State::Stuck, Service::Fuse) => stalled(superblock),
-        (State::Hung | State::Stuck, Service::Virtiofs) => {
+        (AlertKind::Dead, _) => dead(superblock),
+        (AlertKind::Hung | AlertKind::Stuck, Service::Fuse) => stalled(superblock),
+        (AlertKind::Hung | AlertKind::Stuck, Service::Virtiofs) => {
             "Look at virtiofsd on the host. Waiting processes are freed only when it answers."
                 .to_owned()
         }
-        (State::Hung | State::Stuck, Service::Kernel) => {
+        (AlertKind::Hung | AlertKind::Stuck, Service::Kernel) => {
             let (hide, place) = (command("umount -l", superblock), place(superblock));
             format!(
                 "Look at the server and the network in between. {hide} hides the mount{place} but \
                  does not free the processes that wait; SIGKILL frees those in a killable wait."
             )
         }
-        (State::Erroring, Service::Kernel) if superblock.has_causes() => {
+        (AlertKind::Erroring, Service::Kernel) if superblock.has_causes() => {
             "It passes on what a FUSE mount below it answers: look at that one.".to_owned()
         }
-        (State::Erroring, _) => {
+        (AlertKind::Erroring, _) => {
             "Look at the server's own log and at what it depends on: it answers, but with errors."
                 .to_owned()
         }
-        (State::Slow, _) => "Look at the load of the server and of its backend.".to_owned(),
-        (State::Ok | State::Unknown, _) => String::new(),
+        (AlertKind::Slow, _) => "Look at the load of the server and of its backend.".to_owned(),
+        (AlertKind::Missing | AlertKind::ShadowWrites | AlertKind::Recovery, _) => String::new(),
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
             dev: mounted.dev,
             epoch: 0,
         };
-        of(State::Dead, &Watched::new(id, mounted, Mono(0)))
+        of(AlertKind::Dead, &Watched::new(id, mounted, Mono(0)))
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What an alert is. Its life (pending, firing, resolved) is kept by the observer.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
+    incident::IncidentId,
     superblock::SuperblockId,
     time::{Mono, Wall},
 };
@@ -53,8 +54,71 @@ impl State {
     }
 }
 
+/// What an alert reports: a state that asks for something, or what concerns no superblock's state.
+/// The later is the worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertKind {
+    /// [`State::Slow`].
+    Slow,
+    /// [`State::Erroring`].
+    Erroring,
+    /// [`State::Stuck`].
+    Stuck,
+    /// A recovery failed or was not allowed.
+    Recovery,
+    /// [`State::Hung`].
+    Hung,
+    /// A mount that should be there is not.
+    Missing,
+    /// [`State::Dead`].
+    Dead,
+    /// Data is written where a mount should be, underneath it.
+    ShadowWrites,
+}
+
+impl AlertKind {
+    /// Every kind, mildest first.
+    pub const ALL: [Self; 8] = [
+        Self::Slow,
+        Self::Erroring,
+        Self::Stuck,
+        Self::Recovery,
+        Self::Hung,
+        Self::Missing,
+        Self::Dead,
+        Self::ShadowWrites,
+    ];
+
+    /// The name in metrics, JSON, logs and the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::Erroring => "erroring",
+            Self::Stuck => "stuck",
+            Self::Recovery => "recovery",
+            Self::Hung => "hung",
+            Self::Missing => "missing",
+            Self::Dead => "dead",
+            Self::ShadowWrites => "shadow_writes",
+        }
+    }
+
+    /// The state it reports; `None` for what concerns no superblock's state.
+    pub const fn state(self) -> Option<State> {
+        match self {
+            Self::Slow => Some(State::Slow),
+            Self::Erroring => Some(State::Erroring),
+            Self::Stuck => Some(State::Stuck),
+            Self::Hung => Some(State::Hung),
+            Self::Dead => Some(State::Dead),
+            Self::Recovery | Self::Missing | Self::ShadowWrites => None,
+        }
+    }
+}
+
 /// How much an alert asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Somebody should look.
@@ -98,24 +162,34 @@ pub struct Transition {
     /// What changed.
     #[serde(flatten)]
     pub change: Change,
-    /// The kind of alert is the state it reports.
-    pub kind: State,
+    /// What it reports.
+    pub kind: AlertKind,
     /// How much it asks for.
     pub severity: Severity,
-    /// The superblock.
-    pub superblock: SuperblockId,
+    /// What is remembered of it: one incident from the first evidence to the end, whatever kinds of
+    /// alert it goes through.
+    pub incident: IncidentId,
+    /// How often the incident ended and came back soon after.
+    pub returns: u32,
+    /// The superblock; `None` for a mount that is not there.
+    pub superblock: Option<SuperblockId>,
     /// Filesystem type.
     pub fstype: String,
     /// mountinfo's source field, lossily as text.
     pub device: String,
     /// The shortest mount point in the observer's namespace, else in another, lossily as text.
     pub mountpoint: String,
+    /// Every mount point of it in the observer's namespace, else in any, lossily as text.
+    pub mount_points: Vec<String>,
+    /// Superblocks below that are to blame: the alert of an overlay says nothing new while theirs
+    /// fires.
+    pub caused_by: Vec<SuperblockId>,
     /// The namespace of `mountpoint` where that is not the observer's own.
     #[serde(skip)]
     pub namespace: Option<u32>,
-    /// The state whose alert took over, where one did.
+    /// The kind of alert that took over, where one did.
     #[serde(skip)]
-    pub successor: Option<State>,
+    pub successor: Option<AlertKind>,
     /// When the condition began: first evidence, not first alert.
     #[serde(skip)]
     pub since: Mono,

@@ -8,7 +8,7 @@
 use std::{cmp::Ordering, time::Duration};
 
 use crate::{
-    alert::{Change, Resolution, Severity, State, Victim},
+    alert::{AlertKind, Change, Resolution, Severity, Victim},
     time::Mono,
 };
 
@@ -24,8 +24,8 @@ const FLAP_DOUBLINGS_MAX: u32 = 3;
 /// What a detector found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
-    /// The state it puts the superblock in.
-    pub kind: State,
+    /// What it is.
+    pub kind: AlertKind,
     /// How much it asks for.
     pub severity: Severity,
     /// How far it has come; a rise is told like a rise in severity.
@@ -78,6 +78,11 @@ impl AlertLife {
     /// The condition of the alert that fires.
     pub fn firing(&self) -> Option<&Condition> {
         self.firing.as_ref().map(|firing| &firing.condition)
+    }
+
+    /// How often it came back soon after its end.
+    pub fn returns(&self) -> u32 {
+        self.flaps
     }
 
     /// Since when the condition of the alert that fires has been away.

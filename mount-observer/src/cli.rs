@@ -92,6 +92,9 @@ pub(crate) struct RunArgs {
     /// [default: auto]
     #[arg(long = "log.format", value_name = "FORMAT")]
     log_format: Option<FormatArg>,
+    /// Where incidents are remembered; '' remembers nothing [default: /var/lib/mount-observer]
+    #[arg(long = "storage.path", value_name = "DIR")]
+    storage_path: Option<String>,
     /// Messages of the eBPF programs themselves [default: off]
     #[arg(long = "log.bpf", value_name = "LEVEL")]
     log_bpf: Option<BpfArg>,
@@ -125,6 +128,7 @@ pub(crate) struct CheckArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Settings {
     /// The configuration file (TOML); `mount-observer print config` shows all it can say
+    /// [default: /etc/mount-observer.toml where it exists]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// How path system calls are observed; off: nothing outside FUSE costs anything
@@ -176,6 +180,9 @@ impl RunArgs {
         if let Some(address) = &self.listen_address {
             config.web.listen_address.clone_from(address);
         }
+        if let Some(path) = &self.storage_path {
+            config.storage.path.clone_from(path);
+        }
         if let Some(level) = self.log_level {
             config.log.level = level.into();
         }
@@ -218,6 +225,7 @@ mod tests {
             "--log.level=trace",
             "--log.format=json",
             "--log.bpf=debug",
+            "--storage.path=/srv/incidents",
             "--probes.statx=off",
         ]);
         let Command::Run(args) = cli.command else {
@@ -231,6 +239,7 @@ mod tests {
         expected.log.format = LogFormat::Json;
         expected.log.bpf = BpfLogLevel::Debug;
         expected.probes.statx = StatxMode::Off;
+        expected.storage.path = "/srv/incidents".to_owned();
         assert_eq!(config, expected);
     }
 }

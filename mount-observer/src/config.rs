@@ -24,8 +24,12 @@ pub struct Config {
     pub probes: Probes,
     /// Which mounts are observed.
     pub scope: Scope,
+    /// Which mounts should be there.
+    pub expect: Expect,
     /// When something is wrong.
     pub detect: Detect,
+    /// Where incidents are remembered.
+    pub storage: Storage,
     /// How much is exported.
     pub metrics: Metrics,
 }
@@ -150,6 +154,22 @@ pub struct Scope {
     pub local_filesystems: bool,
 }
 
+/// `[expect]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Expect {
+    /// Mount points at which something should be mounted: absolute paths, no patterns.
+    pub mount_points: Vec<String>,
+}
+
+/// `[storage]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// Directory of the incident journal; empty to remember nothing.
+    pub path: String,
+}
+
 /// `[detect]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -187,6 +207,21 @@ pub struct Detect {
 pub struct Metrics {
     /// Superblocks with series of their own; unhealthy ones first, then the busiest, the rest folded.
     pub max_superblocks: usize,
+}
+
+impl Config {
+    /// The defaults with one of each table that may be repeated: what the documents show.
+    pub fn example() -> Self {
+        Self::default()
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            path: "/var/lib/mount-observer".to_owned(),
+        }
+    }
 }
 
 impl Default for Web {

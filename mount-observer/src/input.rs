@@ -6,6 +6,7 @@ use mount_observer_common::{InFlight, TotalsKey, TotalsValue};
 
 use crate::{
     alert::Transition,
+    incident::Incident,
     superblock::{Dev, SuperblockId},
     time::Mono,
 };
@@ -175,6 +176,8 @@ pub struct ProbeHealth {
 pub enum Effect {
     /// An alert changed: log it, send it.
     Transition(Box<Transition>),
+    /// The journal is to hold this incident in this form, whatever it held under its id.
+    Keep(Box<Incident>),
     /// Run both iterators, tasks in full, soon: something looks wrong.
     ScanSuspicion,
     /// Run the `holders` iterator soon: a FUSE mount appeared whose server is not known.

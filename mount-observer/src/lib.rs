@@ -19,6 +19,7 @@ pub mod decode;
 pub mod detect;
 pub mod errno;
 pub mod health;
+pub mod incident;
 pub mod input;
 pub mod mountinfo;
 pub mod mounts;

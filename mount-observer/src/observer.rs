@@ -19,18 +19,19 @@ use std::{
 
 use crate::{
     advice,
-    alert::{Change, Resolution, State, Transition},
+    alert::{AlertKind, Change, Resolution, Transition},
     alerts::Step,
     blocked::Waiters,
     config::{Config, Detect},
     counters::Windows,
     health::Health,
+    incident::IncidentId,
     input::{Effect, Input, MountPoint, SelfInfo},
     mounts::Mounts,
     paths::PendingPaths,
     requests::{Forget, Requests},
     scope::{Scope, ScopeError},
-    snapshot::{ObserverHealth, Snapshot, namespace_elsewhere},
+    snapshot::{Mount, ObserverHealth, Snapshot, namespace_elsewhere},
     superblock::{Dev, SuperblockId},
     time::{Mono, Now, nanos},
     totals::Totals,
@@ -58,7 +59,7 @@ pub struct Observer {
     paths: PendingPaths,
     health: Health,
     asked: Asked,
-    transitions: BTreeMap<(State, &'static str), u64>,
+    transitions: BTreeMap<(AlertKind, &'static str), u64>,
     snapshot: Arc<Snapshot>,
     effects: Vec<Effect>,
 }
@@ -216,7 +217,11 @@ fn transition(now: &Now, superblock: &Watched, step: Step) -> Transition {
         change: step.change,
         kind: condition.kind,
         severity: condition.severity,
-        superblock: superblock.id,
+        incident: IncidentId::of_superblock(now.wall_of(condition.since), superblock.id.dev),
+        returns: superblock.alerts.returns(),
+        superblock: Some(superblock.id),
+        mount_points: mount_points(&superblock.mounted.mounts),
+        caused_by: Vec::new(),
         fstype: superblock.mounted.fstype.clone(),
         device: superblock.mounted.device.clone(),
         mountpoint: superblock.mounted.mountpoint.clone(),
@@ -234,6 +239,21 @@ fn transition(now: &Now, superblock: &Watched, step: Step) -> Transition {
             Change::Resolved { .. } => String::new(),
         },
     }
+}
+
+/// Where the superblock is mounted, in the observer's own namespace where it is mounted there.
+fn mount_points(mounts: &[Mount]) -> Vec<String> {
+    let own = mounts.iter().filter(|mount| mount.is_own_namespace);
+    let points: BTreeSet<&str> = own.map(|mount| mount.mount_point.as_str()).collect();
+    let points = if points.is_empty() {
+        mounts
+            .iter()
+            .map(|mount| mount.mount_point.as_str())
+            .collect()
+    } else {
+        points
+    };
+    points.into_iter().map(str::to_owned).collect()
 }
 
 fn empty_snapshot() -> Snapshot {

@@ -2,7 +2,7 @@ use super::*;
 
 const CLEAR: Duration = Duration::from_secs(10);
 
-fn condition(kind: State, severity: Severity, since_s: u64) -> Condition {
+fn condition(kind: AlertKind, severity: Severity, since_s: u64) -> Condition {
     Condition {
         kind,
         severity,
@@ -20,10 +20,10 @@ fn at(seconds: u64) -> Mono {
 }
 
 fn hung(since_s: u64) -> Condition {
-    condition(State::Hung, Severity::Warning, since_s)
+    condition(AlertKind::Hung, Severity::Warning, since_s)
 }
 
-fn changes(steps: &[Step]) -> Vec<(State, Change)> {
+fn changes(steps: &[Step]) -> Vec<(AlertKind, Change)> {
     steps.iter().map(|s| (s.condition.kind, s.change)).collect()
 }
 
@@ -35,13 +35,13 @@ fn ended(why: Resolution) -> Change {
 fn it_fires_once_and_resolves_after_the_hold() {
     let mut life = AlertLife::default();
     let steps = life.tick(at(5), Some(hung(0)), false, CLEAR);
-    assert_eq!(changes(&steps), [(State::Hung, Change::Firing)]);
+    assert_eq!(changes(&steps), [(AlertKind::Hung, Change::Firing)]);
     assert_eq!(life.tick(at(6), Some(hung(0)), false, CLEAR), []);
     assert_eq!(life.tick(at(15), None, false, CLEAR), []);
     let steps = life.tick(at(16), None, false, CLEAR);
     assert_eq!(
         changes(&steps),
-        [(State::Hung, ended(Resolution::Recovered))]
+        [(AlertKind::Hung, ended(Resolution::Recovered))]
     );
     assert!(life.firing().is_none());
 }
@@ -61,9 +61,9 @@ fn a_return_within_the_hold_changes_nothing() {
 fn a_rise_in_severity_is_told_and_a_fall_is_not() {
     let mut life = AlertLife::default();
     life.tick(at(5), Some(hung(0)), false, CLEAR);
-    let worse = Some(condition(State::Hung, Severity::Critical, 0));
+    let worse = Some(condition(AlertKind::Hung, Severity::Critical, 0));
     let steps = life.tick(at(30), worse, false, CLEAR);
-    assert_eq!(changes(&steps), [(State::Hung, Change::Firing)]);
+    assert_eq!(changes(&steps), [(AlertKind::Hung, Change::Firing)]);
     assert_eq!(life.tick(at(31), Some(hung(0)), false, CLEAR), []);
     assert_eq!(life.firing().unwrap().severity, Severity::Critical);
 }
@@ -71,14 +71,14 @@ fn a_rise_in_severity_is_told_and_a_fall_is_not() {
 #[test]
 fn a_worse_kind_takes_over_at_once_and_a_milder_waits() {
     let mut life = AlertLife::default();
-    let slow = || Some(condition(State::Slow, Severity::Warning, 0));
+    let slow = || Some(condition(AlertKind::Slow, Severity::Warning, 0));
     life.tick(at(1), slow(), false, CLEAR);
     let steps = life.tick(at(2), Some(hung(0)), false, CLEAR);
     assert_eq!(
         changes(&steps),
         [
-            (State::Slow, ended(Resolution::Superseded)),
-            (State::Hung, Change::Firing)
+            (AlertKind::Slow, ended(Resolution::Superseded)),
+            (AlertKind::Hung, Change::Firing)
         ]
     );
     assert_eq!(life.tick(at(3), slow(), false, CLEAR), []);
@@ -86,8 +86,8 @@ fn a_worse_kind_takes_over_at_once_and_a_milder_waits() {
     assert_eq!(
         changes(&steps),
         [
-            (State::Hung, ended(Resolution::Superseded)),
-            (State::Slow, Change::Firing)
+            (AlertKind::Hung, ended(Resolution::Superseded)),
+            (AlertKind::Slow, Change::Firing)
         ]
     );
 }
@@ -104,7 +104,7 @@ fn what_we_cannot_see_never_counts_as_recovered() {
     let steps = life.tick(at(100_010), None, false, CLEAR);
     assert_eq!(
         changes(&steps),
-        [(State::Hung, ended(Resolution::Recovered))]
+        [(AlertKind::Hung, ended(Resolution::Recovered))]
     );
 }
 
@@ -140,18 +140,22 @@ fn what_gets_worse_or_eases_does_not_come_back() {
     life.tick(at(0), Some(hung(0)), false, CLEAR);
     life.tick(at(10), None, false, CLEAR);
     assert!(life.firing().is_none());
-    let slow = || Some(condition(State::Slow, Severity::Warning, 20));
+    let slow = || Some(condition(AlertKind::Slow, Severity::Warning, 20));
     for round in 0..20 {
         let second = 20 + 20 * round;
         life.tick(at(second), slow(), false, CLEAR);
         life.tick(at(second + 1), Some(hung(second)), false, CLEAR);
         life.tick(at(second + 12), slow(), false, CLEAR);
-        assert_eq!(life.firing().map(|c| c.kind), Some(State::Slow), "{round}");
+        assert_eq!(
+            life.firing().map(|c| c.kind),
+            Some(AlertKind::Slow),
+            "{round}"
+        );
     }
     life.tick(at(500), slow(), false, CLEAR);
     let steps = life.tick(at(510), None, false, CLEAR);
     assert_eq!(
         changes(&steps),
-        [(State::Slow, ended(Resolution::Recovered))]
+        [(AlertKind::Slow, ended(Resolution::Recovered))]
     );
 }

@@ -18,14 +18,56 @@ pub struct Key {
     pub flag: Option<&'static str>,
 }
 
-/// Tables of the file with what each is about, in the order they are documented.
-pub(super) const SECTIONS: &[(&str, &str)] = &[
-    ("web", "The HTTP listener."),
-    ("log", "What is logged, and how."),
-    ("probes", "What is attached to the kernel."),
-    ("scope", "Which mounts are observed."),
-    ("detect", "When something is wrong."),
-    ("metrics", "How much is exported."),
+/// A table of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Section {
+    /// Its name, without brackets.
+    pub(super) name: &'static str,
+    /// What it is about.
+    pub(super) about: &'static str,
+    /// Whether it is an array of tables: `[[name]]`, once for each of several.
+    pub(super) is_repeated: bool,
+}
+
+impl Section {
+    const fn new(name: &'static str, about: &'static str) -> Self {
+        Self {
+            name,
+            about,
+            is_repeated: false,
+        }
+    }
+
+    /// `[name]`, or `[[name]]`.
+    pub(super) fn header(&self) -> String {
+        if self.is_repeated {
+            format!("[[{}]]", self.name)
+        } else {
+            format!("[{}]", self.name)
+        }
+    }
+
+    /// Its keys, in the order they are documented.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'static Key> + Clone {
+        KEYS.iter().filter(|key| key.section == self.name)
+    }
+
+    /// The section of this name.
+    pub(super) fn find(name: &str) -> Option<&'static Self> {
+        SECTIONS.iter().find(|section| section.name == name)
+    }
+}
+
+/// The tables, in the order they are documented.
+pub(super) const SECTIONS: &[Section] = &[
+    Section::new("web", "The HTTP listener."),
+    Section::new("log", "What is logged, and how."),
+    Section::new("probes", "What is attached to the kernel."),
+    Section::new("scope", "Which mounts are observed."),
+    Section::new("expect", "Which mounts should be there."),
+    Section::new("detect", "When something is wrong."),
+    Section::new("storage", "Where incidents are remembered."),
+    Section::new("metrics", "How much is exported."),
 ];
 
 const DURATION: &str = "a duration such as \"500ms\", \"5s\" or \"2m\"";
@@ -142,6 +184,12 @@ pub const KEYS: &[Key] = &[
         "Whether local block filesystems (ext4, xfs, btrfs, ...) are observed too.",
     ),
     key(
+        "expect",
+        "mount_points",
+        "a list of absolute paths",
+        "Mount points at which something should be mounted.",
+    ),
+    key(
         "detect",
         "hung_after",
         DURATION,
@@ -196,6 +244,13 @@ pub const KEYS: &[Key] = &[
         "How long a condition must stay away before its alert is resolved.",
     ),
     key(
+        "storage",
+        "path",
+        "a directory, or \"\" to remember nothing",
+        "Where the incident journal is kept; made when it is not there. It must not lie on a mount that is observed.",
+    )
+    .or_flag("--storage.path"),
+    key(
         "metrics",
         "max_superblocks",
         COUNT,
@@ -210,14 +265,13 @@ mod tests {
 
     #[test]
     fn the_table_and_the_structs_have_the_same_keys() {
-        let default = toml::Table::try_from(Config::default()).unwrap();
-        let mut of_structs: Vec<String> = default
+        let example = toml::Table::try_from(Config::example()).unwrap();
+        let mut of_structs: Vec<String> = example
             .iter()
             .flat_map(|(section, keys)| {
-                keys.as_table()
-                    .unwrap()
-                    .keys()
-                    .map(move |name| format!("{section}.{name}"))
+                let first = keys.as_array().and_then(|all| all.first());
+                let keys = first.unwrap_or(keys).as_table().unwrap().keys();
+                keys.map(move |name| format!("{section}.{name}"))
             })
             .collect();
         let mut of_table: Vec<String> = KEYS.iter().map(Key::path).collect();
@@ -225,7 +279,7 @@ mod tests {
         of_table.sort();
         assert_eq!(of_table, of_structs);
 
-        let sections: Vec<&str> = SECTIONS.iter().map(|&(section, _)| section).collect();
+        let sections: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
         let mut of_keys: Vec<&str> = KEYS.iter().map(|key| key.section).collect();
         of_keys.dedup();
         assert_eq!(of_keys, sections);

@@ -11,8 +11,8 @@ use globset::Glob;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Config, Detect, Probes, Scope, Web,
-    keys::{KEYS, Key, SECTIONS},
+    Config, Detect, Expect, Probes, Scope, Storage, Web,
+    keys::{KEYS, Key, SECTIONS, Section},
 };
 
 /// From one page, the smallest ring buffer there is, to 64 MiB.
@@ -64,14 +64,16 @@ impl Config {
         }
         let config: Self =
             toml::from_str(text).map_err(|error| bad_value(text, table.get_ref(), &error))?;
-        config.validate(&|key| {
-            value_span(table.get_ref(), key).map(|span| line_of(text, span.start))
+        config.validate(&|key, index| {
+            let mut values = values_of(table.get_ref(), key);
+            values.nth(index)?.map(|span| line_of(text, span.start))
         })?;
         Ok(config)
     }
 
-    /// Checks what types cannot say; `line` knows where a key stands.
-    pub fn validate(&self, line: &dyn Fn(&Key) -> Option<usize>) -> Result<(), ConfigError> {
+    /// Checks what types cannot say; `line` knows where a key stands, in the table of that index where
+    /// there may be several.
+    pub fn validate(&self, line: &LineOf<'_>) -> Result<(), ConfigError> {
         let mut complaints = Complaints {
             line,
             problems: Vec::new(),
@@ -79,6 +81,8 @@ impl Config {
         self.web.validate(&mut complaints);
         self.probes.validate(&mut complaints);
         self.scope.validate(&mut complaints);
+        self.expect.validate(&mut complaints);
+        self.storage.validate(&mut complaints);
         self.detect.validate(&mut complaints);
         if self.metrics.max_superblocks == 0 {
             complaints.add("metrics", "max_superblocks", "must be 1 or more");
@@ -93,19 +97,27 @@ impl Config {
     }
 }
 
+/// Where a key stands: its line, in the table of that index where there may be several.
+type LineOf<'a> = dyn Fn(&Key, usize) -> Option<usize> + 'a;
+
 /// What validation found so far.
 struct Complaints<'a> {
-    line: &'a dyn Fn(&Key) -> Option<usize>,
+    line: &'a LineOf<'a>,
     problems: Vec<Problem>,
 }
 
 impl Complaints<'_> {
     fn add(&mut self, section: &str, name: &str, what: &str) {
+        self.add_to(section, 0, name, what);
+    }
+
+    /// The same for one of several tables.
+    fn add_to(&mut self, section: &str, index: usize, name: &str, what: &str) {
         let key = KEYS
             .iter()
             .find(|key| key.section == section && key.name == name);
         self.problems.push(Problem {
-            line: key.and_then(self.line),
+            line: key.and_then(|key| (self.line)(key, index)),
             message: format!("{section}.{name} {what}"),
         });
     }
@@ -145,6 +157,26 @@ impl Scope {
                     complaints.add("scope", name, &what);
                 }
             }
+        }
+    }
+}
+
+impl Expect {
+    fn validate(&self, complaints: &mut Complaints<'_>) {
+        for path in &self.mount_points {
+            if !path.starts_with('/') {
+                let what = format!("must be a list of absolute paths, not {path:?}");
+                complaints.add("expect", "mount_points", &what);
+            }
+        }
+    }
+}
+
+impl Storage {
+    fn validate(&self, complaints: &mut Complaints<'_>) {
+        if !self.path.is_empty() && !self.path.starts_with('/') {
+            let what = format!("must be an absolute path, not {:?}", self.path);
+            complaints.add("storage", "path", &what);
         }
     }
 }
@@ -209,59 +241,75 @@ fn takes(section: &str, name: &str) -> &'static str {
 fn unknown_keys(text: &str, table: &DeTable<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (name, value) in table {
-        let section: &str = name.get_ref();
-        let at = |span: Range<usize>| Some(line_of(text, span.start));
-        if !SECTIONS.iter().any(|&(known, _)| known == section) {
-            let known = SECTIONS.iter().map(|&(known, _)| known);
-            let hint = KEYS
-                .iter()
-                .find(|key| key.name == section)
-                .map(|key| format!("; `{}` belongs into [{}]", key.name, key.section))
-                .or_else(|| {
-                    nearest(section, known.clone()).map(|near| format!("; did you mean [{near}]?"))
-                })
-                .unwrap_or_else(|| format!("; there are {}", list(known)));
-            problems.push(Problem {
-                line: at(name.span()),
-                message: format!("unknown section or key `{section}`{hint}"),
-            });
-            continue;
-        }
-        let DeValue::Table(keys) = value.get_ref() else {
-            problems.push(Problem {
-                line: at(name.span()),
-                message: format!("`{section}` is a section: write [{section}] and its keys below"),
-            });
+        let line = Some(line_of(text, name.span().start));
+        let Some(section) = Section::find(name.get_ref()) else {
+            let hint = hint_of_section(name.get_ref());
+            let message = format!("unknown section or key `{}`{hint}", name.get_ref());
+            problems.push(Problem { line, message });
             continue;
         };
-        for (name, _) in keys {
+        let Some(tables) = tables_of(section, value.get_ref()) else {
+            let (name, header) = (section.name, section.header());
+            let message = format!("`{name}` is a section: write {header} and its keys below");
+            problems.push(Problem { line, message });
+            continue;
+        };
+        for (name, _) in tables.into_iter().flatten() {
             let key: &str = name.get_ref();
-            if KEYS
-                .iter()
-                .any(|known| known.section == section && known.name == key)
-            {
+            if section.keys().any(|known| known.name == key) {
                 continue;
             }
-            let of_section = KEYS
-                .iter()
-                .filter(|known| known.section == section)
-                .map(|known| known.name);
-            let hint = KEYS
-                .iter()
-                .find(|known| known.name == key)
-                .map(|known| format!("; it belongs into [{}]", known.section))
-                .or_else(|| {
-                    nearest(key, of_section.clone()).map(|near| format!("; did you mean `{near}`?"))
-                })
-                .unwrap_or_else(|| format!("; [{section}] has {}", list(of_section)));
             problems.push(Problem {
-                line: at(name.span()),
-                message: format!("unknown key `{section}.{key}`{hint}"),
+                line: Some(line_of(text, name.span().start)),
+                message: format!(
+                    "unknown key `{}.{key}`{}",
+                    section.name,
+                    hint_of_key(section, key)
+                ),
             });
         }
     }
     problems.sort_by_key(|problem| problem.line);
     problems
+}
+
+/// What may have been meant by a section that is none.
+fn hint_of_section(name: &str) -> String {
+    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+        return format!("; `{}` belongs into [{}]", key.name, key.section);
+    }
+    let known = SECTIONS.iter().map(|known| known.name);
+    match nearest(name, known.clone()).and_then(Section::find) {
+        Some(near) => format!("; did you mean {}?", near.header()),
+        None => format!("; there are {}", list(known)),
+    }
+}
+
+/// What may have been meant by a key that its section does not have.
+fn hint_of_key(section: &Section, name: &str) -> String {
+    if let Some(known) = KEYS.iter().find(|known| known.name == name) {
+        return format!("; it belongs into [{}]", known.section);
+    }
+    let of_section = section.keys().map(|known| known.name);
+    match nearest(name, of_section.clone()) {
+        Some(near) => format!("; did you mean `{near}`?"),
+        None => format!("; {} has {}", section.header(), list(of_section)),
+    }
+}
+
+/// The tables of a section; `None` when it is written as something else.
+fn tables_of<'a>(section: &Section, value: &'a DeValue<'a>) -> Option<Vec<&'a DeTable<'a>>> {
+    let table = |value: &'a DeValue<'a>| match value {
+        DeValue::Table(keys) => Some(keys),
+        _ => None,
+    };
+    match value {
+        DeValue::Array(all) if section.is_repeated => {
+            all.iter().map(|one| table(one.get_ref())).collect()
+        }
+        one if !section.is_repeated => table(one).map(|keys| vec![keys]),
+        _ => None,
+    }
 }
 
 /// What serde refused, said in the words of the table.
@@ -270,29 +318,34 @@ fn bad_value(text: &str, table: &DeTable<'_>, error: &toml::de::Error) -> Config
         return one(None, first_line(error.message()));
     };
     let line = Some(line_of(text, span.start));
-    let key = KEYS.iter().find(|key| {
-        value_span(table, key)
-            .is_some_and(|value| value.start <= span.start && span.end <= value.end)
-    });
-    let Some(key) = key else {
+    let value_at = |key: &Key| {
+        let mut values = values_of(table, key).flatten();
+        values.find(|value| value.start <= span.start && span.end <= value.end)
+    };
+    let found = KEYS.iter().find_map(|key| Some((key, value_at(key)?)));
+    let Some((key, value)) = found else {
         return one(line, first_line(error.message()));
     };
-    let given = value_span(table, key)
-        .and_then(|value| text.get(value))
+    let given = text
+        .get(value)
         .map_or_else(String::new, |value| format!(", not {}", first_line(value)));
     one(line, format!("{} must be {}{given}", key.path(), key.takes))
 }
 
-fn value_span(table: &DeTable<'_>, key: &Key) -> Option<Range<usize>> {
-    let (_, section) = table
-        .iter()
-        .find(|(name, _)| name.get_ref() == key.section)?;
-    let DeValue::Table(keys) = section.get_ref() else {
-        return None;
-    };
-    keys.iter()
-        .find(|(name, _)| name.get_ref() == key.name)
-        .map(|(_, value)| value.span())
+/// Where the value of a key stands, in each table of its section.
+fn values_of<'a>(
+    table: &'a DeTable<'a>,
+    key: &'a Key,
+) -> impl Iterator<Item = Option<Range<usize>>> + 'a {
+    let section = table.iter().find(|(name, _)| name.get_ref() == key.section);
+    let tables = section.and_then(|(_, value)| {
+        let section = Section::find(key.section)?;
+        tables_of(section, value.get_ref())
+    });
+    tables.into_iter().flatten().map(|keys| {
+        let value = keys.iter().find(|(name, _)| name.get_ref() == key.name);
+        value.map(|(_, value)| value.span())
+    })
 }
 
 /// Line of a byte offset, from 1.

@@ -12,6 +12,9 @@ use rustix::fs::OFlags;
 
 use crate::config::{Config, ConfigError};
 
+/// Read where no file is named, and there is one.
+const DEFAULT_FILE: &str = "/etc/mount-observer.toml";
+
 /// Largest file read, in bytes; a configuration takes a few thousand.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -40,7 +43,8 @@ pub enum ConfigFileError {
     Flags(ConfigError),
 }
 
-/// Reads the configuration, at start and again on SIGHUP.
+/// Reads the configuration, at start and again on SIGHUP: the file named, else the default one
+/// where it exists.
 pub struct ConfigSource {
     path: Option<PathBuf>,
     flags: Box<dyn Fn(&mut Config) + Send + Sync>,
@@ -68,21 +72,24 @@ impl ConfigSource {
 
     /// Reads the file, if there is one, and applies the flags.
     pub fn read(&self) -> Result<Config, ConfigFileError> {
-        let mut config = match &self.path {
-            None => Config::default(),
-            Some(path) => {
-                let text = read_file(path).map_err(|source| ConfigFileError::Read {
-                    path: path.clone(),
-                    source,
-                })?;
-                Config::parse(&text).map_err(|problems| ConfigFileError::Invalid {
-                    path: path.clone(),
-                    problems,
-                })?
+        let path = self.path.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+        let mut config = match read_file(path) {
+            Ok(text) => Config::parse(&text).map_err(|problems| ConfigFileError::Invalid {
+                path: path.to_owned(),
+                problems,
+            })?,
+            Err(error) if self.path.is_none() && error.kind() == io::ErrorKind::NotFound => {
+                Config::default()
+            }
+            Err(source) => {
+                let path = path.to_owned();
+                return Err(ConfigFileError::Read { path, source });
             }
         };
         (self.flags)(&mut config);
-        config.validate(&|_| None).map_err(ConfigFileError::Flags)?;
+        config
+            .validate(&|_, _| None)
+            .map_err(ConfigFileError::Flags)?;
         Ok(config)
     }
 }

@@ -11,7 +11,9 @@ use super::{
     symbols::Symbols,
 };
 use crate::{
+    alert::Transition,
     config::Config,
+    incident::Incident,
     input::{ConnectionCheck, Effect, Input, KernelHealth, ProbeHealth},
     observer::Observer,
     plan::KernelFacts,
@@ -44,6 +46,10 @@ pub struct Wanted {
     pub addresses: Vec<u64>,
     /// The NFS superblocks there are now, where that changed.
     pub nfs: Option<Vec<SuperblockId>>,
+    /// Changes of alerts, in order: for the sinks.
+    pub told: Vec<Transition>,
+    /// Incidents as the journal is to hold them, in order: a later one replaces an earlier.
+    pub kept: Vec<Incident>,
 }
 
 /// The observer with the parts of the kernel side that answer at once.
@@ -263,7 +269,11 @@ impl Engine {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Transition(transition) => log::transition(&transition),
+            Effect::Transition(transition) => {
+                log::transition(&transition);
+                self.wanted.told.push(*transition);
+            }
+            Effect::Keep(incident) => self.wanted.kept.push(*incident),
             Effect::ScanSuspicion => self.wanted.suspicion = true,
             Effect::ScanHolders => self.wanted.holders = true,
             Effect::FollowExit(connections) => self.wanted.exits.extend(connections),

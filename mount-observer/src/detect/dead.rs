@@ -3,7 +3,7 @@
 use mount_observer_common::AbortCause;
 
 use crate::{
-    alert::{Severity, State},
+    alert::{AlertKind, Severity},
     alerts::{Condition, Stage},
     connection::Cause,
     decode::Abort,
@@ -36,7 +36,7 @@ pub(super) fn judge(view: &View<'_>) -> Option<Condition> {
     let told = abort.filter(|abort| abort.cause != AbortCause::ServerExit);
     let told = told.map(|abort| format!(": {}", abort.text()));
     Some(Condition {
-        kind: State::Dead,
+        kind: AlertKind::Dead,
         stage: Stage::Harm,
         severity: Severity::Critical,
         since: death.since,

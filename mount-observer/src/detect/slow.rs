@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    alert::{Severity, State},
+    alert::{AlertKind, Severity},
     alerts::{Condition, Stage},
     text,
 };
@@ -46,7 +46,7 @@ pub(super) fn judge(view: &View<'_>) -> Option<Condition> {
         None => "p99 above two minutes".to_owned(),
     };
     Some(Condition {
-        kind: State::Slow,
+        kind: AlertKind::Slow,
         stage: Stage::Harm,
         severity: Severity::Warning,
         since,

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::{
-    alert::{Severity, State},
+    alert::{AlertKind, Severity},
     alerts::{Condition, Stage},
     blocked::BLOCKED_AFTER,
     snapshot::ServerStatus,
@@ -30,7 +30,11 @@ pub(super) fn judge(view: &View<'_>) -> Option<Condition> {
         || overdue
             .starts()
             .any(|start| progress.is_none_or(|last| last <= start));
-    let kind = if is_hung { State::Hung } else { State::Stuck };
+    let kind = if is_hung {
+        AlertKind::Hung
+    } else {
+        AlertKind::Stuck
+    };
     let is_critical = view.now.since(since) >= view.config.hung_critical_after;
     Some(Condition {
         severity: if is_critical {
@@ -107,11 +111,16 @@ fn stopped(view: &View<'_>, since: Mono) -> Condition {
     let servers = view.superblock.connection.servers_text();
     Condition {
         stage: Stage::Threat,
-        ..condition(view, State::Hung, since, format!("{servers}; {waiting}"))
+        ..condition(
+            view,
+            AlertKind::Hung,
+            since,
+            format!("{servers}; {waiting}"),
+        )
     }
 }
 
-fn condition(view: &View<'_>, kind: State, since: Mono, reason: String) -> Condition {
+fn condition(view: &View<'_>, kind: AlertKind, since: Mono, reason: String) -> Condition {
     let (victims, victims_total) = victims::of(view, since);
     Condition {
         kind,

@@ -1,7 +1,7 @@
 //! Erroring: operations fail in a way that says that a connection or a server is in trouble.
 
 use crate::{
-    alert::{Severity, State},
+    alert::{AlertKind, Severity},
     alerts::{Condition, Stage},
     text,
     watched::Service,
@@ -26,7 +26,7 @@ pub(super) fn judge(view: &View<'_>) -> Option<Condition> {
         None => "whether the server is alive is not known",
     };
     Some(Condition {
-        kind: State::Erroring,
+        kind: AlertKind::Erroring,
         stage: Stage::Harm,
         severity: Severity::Critical,
         since,

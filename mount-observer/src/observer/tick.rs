@@ -213,7 +213,7 @@ fn status(superblock: &Watched, now: Mono, blind: Option<String>) -> Status {
         let away = superblock.alerts.away_since(now);
         let away = away.map(|away| format!(" (not so for {})", text::age(away)));
         return Status {
-            state: condition.kind,
+            state: condition.kind.state().unwrap_or(State::Unknown),
             since: condition.since,
             severity: Some(condition.severity),
             reason: condition.reason.clone() + away.as_deref().unwrap_or_default(),

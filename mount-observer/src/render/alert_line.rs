@@ -2,7 +2,7 @@
 
 use super::{duration::Age, escape::Escaped};
 use crate::{
-    alert::{Change, Resolution, Severity, State, Transition, Victim},
+    alert::{Change, Resolution, Severity, Transition, Victim},
     text::{self, append, shell_quoted},
 };
 
@@ -20,7 +20,7 @@ pub fn alert_line(transition: &Transition) -> String {
         format_args!(
             " {} ({} {}, from {})",
             Escaped(&place(transition)),
-            transition.superblock,
+            superblock(transition),
             Escaped(&transition.fstype),
             Escaped(&transition.device),
         ),
@@ -54,6 +54,12 @@ fn place(transition: &Transition) -> String {
         Some(namespace) => format!("{point} in mnt:[{namespace}]"),
         None => point,
     }
+}
+
+/// `0:52`, where there is a superblock.
+pub fn superblock(transition: &Transition) -> String {
+    let id = transition.superblock.map(|id| id.to_string());
+    id.unwrap_or_else(|| "not mounted".to_owned())
 }
 
 /// What happened, before what it happened to.
@@ -122,18 +128,10 @@ pub fn victim(victim: &Victim) -> String {
     text
 }
 
-/// The state a transition leaves the superblock's alert in, for a field of its own.
-pub fn state_after(transition: &Transition) -> State {
-    match transition.change {
-        Change::Firing => transition.kind,
-        Change::Resolved { .. } => State::Ok,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::fixture;
+    use crate::{alert::AlertKind, render::fixture};
 
     #[test]
     fn a_line_names_state_place_reason_age_victims_and_what_to_do() {
@@ -148,7 +146,7 @@ mod tests {
             victims: Vec::new(),
             victims_total: 0,
             severity: Severity::Warning,
-            kind: State::Stuck,
+            kind: AlertKind::Stuck,
             mountpoint: "/mnt/evil\n0 are dead\u{1b}[2J".to_owned(),
             ..firing.clone()
         };
@@ -156,7 +154,7 @@ mod tests {
             change: Change::Resolved {
                 why: Resolution::Superseded,
             },
-            successor: Some(State::Dead),
+            successor: Some(AlertKind::Dead),
             ..firing.clone()
         };
         let new_and_elsewhere = Transition {

@@ -3,8 +3,9 @@
 use mount_observer_common::{BUCKETS, Op};
 
 use crate::{
-    alert::{Change, Severity, State, Transition, Victim},
+    alert::{AlertKind, Change, Severity, State, Transition, Victim},
     errno::Errno,
+    incident::IncidentId,
     operation::Operation,
     sight::NotSeen,
     snapshot::{
@@ -43,9 +44,13 @@ pub(crate) fn victim(pid: u32, comm: &str, age_ns: Option<u64>) -> Victim {
 pub(crate) fn transition() -> Transition {
     Transition {
         change: Change::Firing,
-        kind: State::Hung,
+        kind: AlertKind::Hung,
         severity: Severity::Critical,
-        superblock: id(52),
+        incident: IncidentId::of_superblock(TAKEN, Dev(52)),
+        returns: 0,
+        superblock: Some(id(52)),
+        mount_points: vec!["/mnt/a".to_owned()],
+        caused_by: Vec::new(),
         fstype: "fuse.bindfs".to_owned(),
         device: "/srv/data".to_owned(),
         mountpoint: "/mnt/a".to_owned(),

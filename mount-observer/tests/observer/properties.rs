@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mount_observer::{
-    alert::{Change, Resolution, Severity, State},
+    alert::{AlertKind, Change, Resolution, Severity},
     alerts::{AlertLife, Condition, Stage},
     config::Config,
     decode,
@@ -187,7 +187,7 @@ proptest! {
     #[test]
     fn alerts_fire_before_they_resolve_and_one_at_a_time(history in history()) {
         let world = script::live(&history);
-        let mut firing: BTreeMap<String, State> = BTreeMap::new();
+        let mut firing: BTreeMap<String, AlertKind> = BTreeMap::new();
         for (superblock, kind, change) in &world.transitions {
             let before = firing.get(superblock).copied();
             match change {
@@ -198,7 +198,7 @@ proptest! {
                 Change::Resolved { why } => {
                     prop_assert_eq!(before, Some(*kind));
                     firing.remove(superblock);
-                    let is_terminal = *kind == State::Dead && *why == Resolution::Recovered;
+                    let is_terminal = *kind == AlertKind::Dead && *why == Resolution::Recovered;
                     prop_assert!(!is_terminal, "the dead do not recover");
                 }
             }
@@ -206,7 +206,7 @@ proptest! {
         for superblock in &world.observer.snapshot().superblocks {
             let shown = firing.get(&superblock.id.to_string());
             let is_alerting = superblock.severity.is_some();
-            prop_assert_eq!(shown.copied(), is_alerting.then_some(superblock.state));
+            prop_assert_eq!(shown.and_then(|kind| kind.state()), is_alerting.then_some(superblock.state));
         }
     }
 
@@ -304,7 +304,7 @@ proptest! {
 /// Whether anything was said to be dead.
 fn has_died(world: &World) -> bool {
     let mut told = world.transitions.iter();
-    told.any(|(_, kind, _)| *kind == State::Dead)
+    told.any(|(_, kind, _)| *kind == AlertKind::Dead)
 }
 
 /// A row the decoder believes, about one of a few superblocks, connections, requests and tasks.
@@ -407,7 +407,7 @@ fn accounted(snapshot: &Snapshot) -> u64 {
 
 const SECOND: u64 = 1_000_000_000;
 
-fn condition(kind: State) -> Condition {
+fn condition(kind: AlertKind) -> Condition {
     Condition {
         kind,
         severity: Severity::Warning,
@@ -428,7 +428,7 @@ proptest! {
         let mut second = 0;
         let mut told = 0;
         for gap in gaps {
-            let found = Some(condition(State::Hung));
+            let found = Some(condition(AlertKind::Hung));
             told += life.tick(Mono(second * SECOND), found, false, clear_after).len();
             for away in 1..gap {
                 let now = Mono((second + away) * SECOND);

@@ -12,10 +12,11 @@ use std::{
 };
 
 use mount_observer::{
-    alert::{Change, State, Transition},
+    alert::{AlertKind, Change, Transition},
     config::Config,
     input::{ConnectionCheck, ConnectionState, Effect, Input, Links, SelfInfo, WaitFunction},
     observer::Observer,
+    render::alert_line,
     superblock::Dev,
     time::{Mono, Now, Wall},
 };
@@ -122,7 +123,7 @@ pub(crate) struct World {
     pub(crate) links: BTreeMap<u32, (String, String)>,
     pub(crate) log: String,
     /// Superblock, kind and change of every transition.
-    pub(crate) transitions: Vec<(String, State, Change)>,
+    pub(crate) transitions: Vec<(String, AlertKind, Change)>,
     depth: u32,
     watched: Vec<u32>,
     /// Connections to check once their server is gone.
@@ -321,6 +322,7 @@ impl World {
             Effect::TickNow => self.feed(Input::Tick),
             Effect::WatchSuperblocks(_)
             | Effect::WatchMountPoints(_)
+            | Effect::Keep(_)
             | Effect::NameAddresses(_)
             | Effect::FollowNfs(_)
             | Effect::FindWaitFunctions => {}
@@ -460,7 +462,7 @@ impl World {
     }
 
     fn tell(&mut self, transition: &Transition) {
-        let superblock = transition.superblock.to_string();
+        let superblock = alert_line::superblock(transition);
         let told = (superblock, transition.kind, transition.change);
         self.transitions.push(told);
         let to = match transition.change {
@@ -475,7 +477,7 @@ impl World {
             at % 1000,
             transition.kind.name(),
             transition.severity,
-            transition.superblock,
+            alert_line::superblock(transition),
             transition.mountpoint,
             i128::from(transition.since.0) / 1_000_000 - i128::from(START) / 1_000_000,
             transition.reason,
