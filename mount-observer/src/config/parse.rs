@@ -299,16 +299,21 @@ fn hint_of_key(section: &Section, name: &str) -> String {
 
 /// The tables of a section; `None` when it is written as something else.
 fn tables_of<'a>(section: &Section, value: &'a DeValue<'a>) -> Option<Vec<&'a DeTable<'a>>> {
-    let table = |value: &'a DeValue<'a>| match value {
-        DeValue::Table(keys) => Some(keys),
-        _ => None,
-    };
-    match value {
-        DeValue::Array(all) if section.is_repeated => {
-            all.iter().map(|one| table(one.get_ref())).collect()
-        }
-        one if !section.is_repeated => table(one).map(|keys| vec![keys]),
-        _ => None,
+    if section.is_repeated {
+        let DeValue::Array(all) = value else {
+            return None;
+        };
+        all.iter().map(|one| table_of(one.get_ref())).collect()
+    } else {
+        Some(vec![table_of(value)?])
+    }
+}
+
+fn table_of<'a>(value: &'a DeValue<'a>) -> Option<&'a DeTable<'a>> {
+    if let DeValue::Table(keys) = value {
+        Some(keys)
+    } else {
+        None
     }
 }
 
