@@ -64,6 +64,9 @@ Example:
         /// Which one
         document: Document,
     },
+    /// Runs commands for a daemon that has confined itself; started by it
+    #[command(hide = true)]
+    Hand,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

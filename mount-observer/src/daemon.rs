@@ -10,6 +10,7 @@ mod confine;
 pub mod engine;
 pub mod facts;
 pub mod fusectl;
+pub mod hand;
 mod heap;
 pub mod http;
 pub mod jobs;

@@ -13,7 +13,7 @@ use mount_observer::{
     daemon::{
         check::check,
         config_file::{ConfigFileError, ConfigSource},
-        facts, log,
+        facts, hand, log,
         look::look,
         run::run,
     },
@@ -40,6 +40,9 @@ fn main() -> ExitCode {
         Command::Status(args) => status(&args),
         Command::Check(args) => check_kernel(&args),
         Command::Print { document } => print(document),
+        Command::Hand => hand::serve()
+            .map(|()| 0)
+            .context("only the daemon starts this"),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -1,0 +1,121 @@
+//! What daemon and hand say to each other: frames of a length (32 bits, little endian) and as many
+//! bytes of JSON.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// Longest frame; an alert with its victims is some 20 KiB.
+pub(super) const FRAME_BYTES_MAX: usize = 4 << 20;
+
+/// A task with the number its answer will bear.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    pub(super) id: u64,
+    pub(super) task: Task,
+}
+
+/// The answer to one request.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Reply {
+    pub(super) id: u64,
+    pub(super) answer: Answer,
+}
+
+/// What the hand can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Task {
+    /// Run a command.
+    Run(Run),
+}
+
+/// A command.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The program, an absolute path, and its arguments: no shell comes between.
+    pub command: Vec<String>,
+    /// Added to an environment that holds `PATH` and `LANG` only.
+    pub environment: BTreeMap<String, String>,
+    /// What it reads from standard input.
+    pub input: String,
+    /// After this long it is killed with its process group, ms.
+    pub timeout_ms: u64,
+}
+
+impl Task {
+    /// How long it may take.
+    pub fn timeout(&self) -> Duration {
+        match self {
+            Self::Run(run) => Duration::from_millis(run.timeout_ms),
+        }
+    }
+}
+
+/// What came of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Answer {
+    /// The command ended.
+    Exited {
+        /// Its exit code.
+        code: i32,
+        /// The beginning of what it wrote, lossily as text.
+        said: String,
+    },
+    /// A signal ended it.
+    Killed {
+        /// Which.
+        signal: i32,
+        /// The beginning of what it wrote.
+        said: String,
+    },
+    /// It took too long and was killed.
+    TimedOut {
+        /// The beginning of what it wrote.
+        said: String,
+    },
+    /// It could not be started or followed.
+    Failed {
+        /// Why.
+        why: String,
+    },
+    /// As many tasks as possible run already.
+    Busy,
+}
+
+/// Writes one frame, whole.
+pub(super) fn write_frame(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    let mut frame = vec![0; 4];
+    serde_json::to_writer(&mut frame, message)?;
+    let length = frame.len() - 4;
+    let prefix = u32::try_from(length)
+        .ok()
+        .filter(|_| length <= FRAME_BYTES_MAX);
+    let prefix = prefix.ok_or_else(|| io::Error::other("the message is too long"))?;
+    for (byte, of_length) in frame.iter_mut().zip(prefix.to_le_bytes()) {
+        *byte = of_length;
+    }
+    to.write_all(&frame)
+}
+
+/// Reads one frame; `None` where the other side has ended.
+pub(super) fn read_frame<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
+    let mut prefix = [0; 4];
+    match from.read_exact(&mut prefix) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let length = usize::try_from(u32::from_le_bytes(prefix)).unwrap_or(usize::MAX);
+    if length > FRAME_BYTES_MAX {
+        return Err(io::Error::other("the message is too long"));
+    }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body)?;
+    Ok(Some(serde_json::from_slice(&body)?))
+}
