@@ -2,6 +2,8 @@
 //! evidence to the end. Its serialised form is what the journal holds, the API shows and `incidents
 //! export` writes; a field may be added, none may change its meaning.
 
+mod at_risk;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,8 @@ use crate::{
     superblock::Dev,
     time::Wall,
 };
+
+pub use at_risk::{AtRisk, AtRiskList, ENTRIES_MAX as AT_RISK_MAX, Why as AtRiskWhy};
 
 /// Names an incident for people and for the journal: when it began (UTC) and what it is about,
 /// `20261121T183531.482-0.45`. Needs no counter that a lost journal would start again.
