@@ -127,6 +127,16 @@ pub enum Severity {
     Critical,
 }
 
+impl Severity {
+    /// The name in metrics, JSON and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 /// Why an alert ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

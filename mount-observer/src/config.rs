@@ -168,6 +168,14 @@ pub struct Expect {
 pub struct Storage {
     /// Directory of the incident journal; empty to remember nothing.
     pub path: String,
+    /// An incident that ended longer ago is forgotten.
+    #[serde(
+        serialize_with = "whole_days",
+        deserialize_with = "humantime_serde::deserialize"
+    )]
+    pub max_age: Duration,
+    /// Above this many bytes, the oldest that ended are forgotten.
+    pub max_bytes: u64,
 }
 
 /// `[detect]`
@@ -216,10 +224,22 @@ impl Config {
     }
 }
 
+/// humantime would make months of 30.44 days of it.
+fn whole_days<S: serde::Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    const DAY: u64 = 86_400;
+    if age.subsec_nanos() == 0 && age.as_secs().is_multiple_of(DAY) {
+        serializer.collect_str(&format_args!("{}days", age.as_secs() / DAY))
+    } else {
+        humantime_serde::serialize(age, serializer)
+    }
+}
+
 impl Default for Storage {
     fn default() -> Self {
         Self {
             path: "/var/lib/mount-observer".to_owned(),
+            max_age: Duration::from_hours(90 * 24),
+            max_bytes: 256 << 20,
         }
     }
 }

@@ -29,6 +29,7 @@ pub mod ring;
 pub mod run;
 pub mod scan;
 pub mod schedule;
+pub mod store;
 pub mod symbols;
 mod syscalls;
 pub mod tick;

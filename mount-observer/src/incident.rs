@@ -30,10 +30,14 @@ impl IncidentId {
 
     /// The incident of something else; `about` is one word.
     pub fn new(started: Wall, about: &str) -> Self {
-        let at = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(started.0);
+        Self(format!("{}-{about}", Self::compact(started)))
+    }
+
+    /// A time (UTC) as it stands in an id: `20261121T183531.482`.
+    pub fn compact(at: Wall) -> String {
+        let at = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(at.0);
         let at = humantime::format_rfc3339_millis(at).to_string();
-        let at: String = at.chars().filter(|c| !"-:Z".contains(*c)).collect();
-        Self(format!("{at}-{about}"))
+        at.chars().filter(|c| !"-:Z".contains(*c)).collect()
     }
 
     /// As text.
@@ -177,6 +181,20 @@ pub enum EndReason {
     EndedUnobserved,
     /// It was a rehearsal.
     Drill,
+}
+
+impl EndReason {
+    /// The name in JSON and in the journal.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Recovered => "recovered",
+            Self::Unmounted => "unmounted",
+            Self::Replaced => "replaced",
+            Self::Excluded => "excluded",
+            Self::EndedUnobserved => "ended_unobserved",
+            Self::Drill => "drill",
+        }
+    }
 }
 
 impl From<Resolution> for EndReason {

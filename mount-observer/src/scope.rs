@@ -69,7 +69,7 @@ impl Scope {
     }
 }
 
-fn is_local(fstype: &[u8]) -> bool {
+pub(crate) fn is_local(fstype: &[u8]) -> bool {
     LOCAL.iter().any(|known| known.as_bytes() == fstype)
 }
 

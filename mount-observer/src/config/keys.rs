@@ -251,6 +251,18 @@ pub const KEYS: &[Key] = &[
     )
     .or_flag("--storage.path"),
     key(
+        "storage",
+        "max_age",
+        DURATION,
+        "Incidents that ended longer ago are forgotten.",
+    ),
+    key(
+        "storage",
+        "max_bytes",
+        "a whole number, 1048576 or more",
+        "Size of the journal above which the oldest incidents that ended are forgotten. What goes on is never forgotten.",
+    ),
+    key(
         "metrics",
         "max_superblocks",
         COUNT,

@@ -18,6 +18,9 @@ use super::{
 /// From one page, the smallest ring buffer there is, to 64 MiB.
 const RING_BYTES: RangeInclusive<u32> = 4096..=64 << 20;
 
+/// Less would hold hardly an incident: 1 MiB.
+const STORAGE_BYTES_MIN: u64 = 1 << 20;
+
 /// Everything wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
@@ -177,6 +180,13 @@ impl Storage {
         if !self.path.is_empty() && !self.path.starts_with('/') {
             let what = format!("must be an absolute path, not {:?}", self.path);
             complaints.add("storage", "path", &what);
+        }
+        if self.max_age.is_zero() {
+            complaints.add("storage", "max_age", "must be more than \"0s\"");
+        }
+        if self.max_bytes < STORAGE_BYTES_MIN {
+            let takes = takes("storage", "max_bytes");
+            complaints.add("storage", "max_bytes", &format!("must be {takes}"));
         }
     }
 }
@@ -436,6 +446,7 @@ mod tests {
             "web = 1",
             "[web]\n[web]\n",
             "[probes]\nring_bytes = 4095",
+            "[storage]\npath = \"relative\"\nmax_age = \"0s\"\nmax_bytes = 1",
             "[metrics]\nmax_superblocks = 0",
         ];
         let said: Vec<String> = cases
