@@ -3,10 +3,13 @@
 mod document;
 mod keys;
 mod parse;
+mod validate;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::alert::AlertKind;
 
 pub use document::{commented_default, markdown};
 pub use keys::{KEYS, Key};
@@ -30,6 +33,10 @@ pub struct Config {
     pub detect: Detect,
     /// Where incidents are remembered.
     pub storage: Storage,
+    /// How careful a recovery is.
+    pub recovery: Recovery,
+    /// Mounts that may be repaired.
+    pub recover: Vec<Recover>,
     /// How much is exported.
     pub metrics: Metrics,
 }
@@ -209,6 +216,48 @@ pub struct Detect {
     pub clear_after: Duration,
 }
 
+/// `[recovery]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recovery {
+    /// Whether it only says what it would do.
+    pub dry_run: bool,
+    /// The file without which nothing is done.
+    pub enabled_by: String,
+    /// Looks that must find the trouble.
+    pub confirmations: u32,
+    /// Time between two such looks.
+    #[serde(with = "humantime_serde")]
+    pub confirm_every: Duration,
+    /// How long the trouble must have lasted.
+    #[serde(with = "humantime_serde")]
+    pub min_age: Duration,
+    /// Time between two recoveries of one mount.
+    #[serde(with = "humantime_serde")]
+    pub cooldown: Duration,
+    /// Recoveries within an hour, of all mounts.
+    pub max_per_hour: u32,
+    /// Recoveries within a day, of all mounts.
+    pub max_per_day: u32,
+    /// Recoveries within a day, of one mount.
+    pub max_per_mount_per_day: u32,
+    /// Time a step may take.
+    #[serde(with = "humantime_serde")]
+    pub step_timeout: Duration,
+}
+
+/// `[[recover]]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recover {
+    /// Where it is mounted.
+    pub mount_point: String,
+    /// The kinds of trouble that are repaired.
+    pub kinds: Vec<AlertKind>,
+    /// What is done, in order.
+    pub steps: Vec<String>,
+}
+
 /// `[metrics]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -220,7 +269,39 @@ pub struct Metrics {
 impl Config {
     /// The defaults with one of each table that may be repeated: what the documents show.
     pub fn example() -> Self {
-        Self::default()
+        let recover = Recover {
+            mount_point: "/srv/jobs/42".to_owned(),
+            kinds: vec![AlertKind::Dead],
+            steps: [
+                "abort-connection",
+                "lazy-unmount",
+                "run /usr/bin/systemctl restart srv-jobs-42.mount",
+                "verify",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+        };
+        Self {
+            recover: vec![recover],
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for Recovery {
+    fn default() -> Self {
+        Self {
+            dry_run: true,
+            enabled_by: "/etc/mount-observer.recovery-enabled".to_owned(),
+            confirmations: 2,
+            confirm_every: Duration::from_secs(30),
+            min_age: Duration::from_mins(2),
+            cooldown: Duration::from_mins(15),
+            max_per_hour: 2,
+            max_per_day: 6,
+            max_per_mount_per_day: 3,
+            step_timeout: Duration::from_mins(1),
+        }
     }
 }
 

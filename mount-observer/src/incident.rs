@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     alert::{AlertKind, Resolution, Severity},
+    recovery::RecoveryRun,
     superblock::Dev,
     time::Wall,
 };
@@ -102,9 +103,10 @@ pub struct Incident {
     /// The last operation that succeeded before it; with the end, the window in which data may have
     /// been lost.
     pub last_success_unix_ns: Option<Wall>,
-    /// What was done about it.
+    /// What was done about it. The journal keeps runs beside incidents, because they outlive them, and
+    /// brings them together for whoever reads one.
     #[serde(default)]
-    pub recovery: Vec<RecoveryStep>,
+    pub recovery: Vec<RecoveryRun>,
 }
 
 /// What an incident happened to.
@@ -273,19 +275,6 @@ pub struct Stack {
     pub comm: String,
     /// Innermost first: functions, `?` where not known.
     pub functions: Vec<String>,
-}
-
-/// One step of a recovery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecoveryStep {
-    /// When.
-    pub at_unix_ns: Wall,
-    /// `abort-connection`, `lazy-unmount`, `run systemctl restart x`, `verify`.
-    pub step: String,
-    /// `ok`, `failed`, `timeout`, `capped`, `refused`, `dry_run`.
-    pub outcome: String,
-    /// What was said about it.
-    pub detail: String,
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub mod observer;
 pub mod operation;
 pub mod paths;
 pub mod plan;
+pub mod recovery;
 pub mod render;
 pub mod requests;
 pub mod scope;

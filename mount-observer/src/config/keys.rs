@@ -38,6 +38,14 @@ impl Section {
         }
     }
 
+    const fn repeated(name: &'static str, about: &'static str) -> Self {
+        Self {
+            name,
+            about,
+            is_repeated: true,
+        }
+    }
+
     /// `[name]`, or `[[name]]`.
     pub(super) fn header(&self) -> String {
         if self.is_repeated {
@@ -67,6 +75,14 @@ pub(super) const SECTIONS: &[Section] = &[
     Section::new("expect", "Which mounts should be there."),
     Section::new("detect", "When something is wrong."),
     Section::new("storage", "Where incidents are remembered."),
+    Section::new(
+        "recovery",
+        "How careful a recovery is. Nothing is repaired without `[[recover]]`.",
+    ),
+    Section::repeated(
+        "recover",
+        "A mount that may be repaired; several are repaired in this order, one at a time.",
+    ),
     Section::new("metrics", "How much is exported."),
 ];
 
@@ -261,6 +277,84 @@ pub const KEYS: &[Key] = &[
         "max_bytes",
         "a whole number, 1048576 or more",
         "Size of the journal above which the oldest incidents that ended are forgotten. What goes on is never forgotten.",
+    ),
+    key(
+        "recovery",
+        "dry_run",
+        "true or false",
+        "Whether a recovery only says what it would do, in the log, the journal and the metrics.",
+    ),
+    key(
+        "recovery",
+        "enabled_by",
+        "an absolute path",
+        "A file without which nothing is done: made to allow recovery, removed to stop it at once. It must not lie on a mount that is observed.",
+    ),
+    key(
+        "recovery",
+        "confirmations",
+        COUNT,
+        "Looks that must find the same trouble.",
+    ),
+    key(
+        "recovery",
+        "confirm_every",
+        DURATION,
+        "Time between two such looks.",
+    ),
+    key(
+        "recovery",
+        "min_age",
+        DURATION,
+        "How long the trouble must have lasted.",
+    ),
+    key(
+        "recovery",
+        "cooldown",
+        DURATION,
+        "Time between the beginnings of two recoveries of one mount.",
+    ),
+    key(
+        "recovery",
+        "max_per_hour",
+        COUNT,
+        "Recoveries within an hour, of all mounts together; what the journal remembers counts.",
+    ),
+    key(
+        "recovery",
+        "max_per_day",
+        COUNT,
+        "Recoveries within a day, of all mounts together.",
+    ),
+    key(
+        "recovery",
+        "max_per_mount_per_day",
+        COUNT,
+        "Recoveries within a day, of one mount.",
+    ),
+    key(
+        "recovery",
+        "step_timeout",
+        DURATION,
+        "Time a step may take; a command that takes longer is killed.",
+    ),
+    key(
+        "recover",
+        "mount_point",
+        "an absolute path other than \"/\"",
+        "Where it is mounted; bytes that are no text as `\\xHH`.",
+    ),
+    key(
+        "recover",
+        "kinds",
+        "a list of \"dead\" and \"hung\"",
+        "The kinds of trouble that are repaired. A mount whose server is alive and answers is never touched.",
+    ),
+    key(
+        "recover",
+        "steps",
+        "a list of \"abort-connection\", \"lazy-unmount\", \"run /absolute/path ARGUMENTS\" and \"verify\"",
+        "What is done, in this order, up to the first step that fails. `verify` waits until something with a living connection is mounted there again.",
     ),
     key(
         "metrics",

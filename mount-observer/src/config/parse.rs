@@ -4,22 +4,15 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    ops::{Range, RangeInclusive},
+    ops::Range,
 };
 
-use globset::Glob;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Config, Detect, Expect, Probes, Scope, Storage, Web,
+    Config,
     keys::{KEYS, Key, SECTIONS, Section},
 };
-
-/// From one page, the smallest ring buffer there is, to 64 MiB.
-const RING_BYTES: RangeInclusive<u32> = 4096..=64 << 20;
-
-/// Less would hold hardly an incident: 1 MiB.
-const STORAGE_BYTES_MIN: u64 = 1 << 20;
 
 /// Everything wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,150 +66,6 @@ impl Config {
         })?;
         Ok(config)
     }
-
-    /// Checks what types cannot say; `line` knows where a key stands, in the table of that index where
-    /// there may be several.
-    pub fn validate(&self, line: &LineOf<'_>) -> Result<(), ConfigError> {
-        let mut complaints = Complaints {
-            line,
-            problems: Vec::new(),
-        };
-        self.web.validate(&mut complaints);
-        self.probes.validate(&mut complaints);
-        self.scope.validate(&mut complaints);
-        self.expect.validate(&mut complaints);
-        self.storage.validate(&mut complaints);
-        self.detect.validate(&mut complaints);
-        if self.metrics.max_superblocks == 0 {
-            complaints.add("metrics", "max_superblocks", "must be 1 or more");
-        }
-        if complaints.problems.is_empty() {
-            Ok(())
-        } else {
-            let mut problems = complaints.problems;
-            problems.sort_by_key(|problem| problem.line);
-            Err(ConfigError { problems })
-        }
-    }
-}
-
-/// Where a key stands: its line, in the table of that index where there may be several.
-type LineOf<'a> = dyn Fn(&Key, usize) -> Option<usize> + 'a;
-
-/// What validation found so far.
-struct Complaints<'a> {
-    line: &'a LineOf<'a>,
-    problems: Vec<Problem>,
-}
-
-impl Complaints<'_> {
-    fn add(&mut self, section: &str, name: &str, what: &str) {
-        self.add_to(section, 0, name, what);
-    }
-
-    /// The same for one of several tables.
-    fn add_to(&mut self, section: &str, index: usize, name: &str, what: &str) {
-        let key = KEYS
-            .iter()
-            .find(|key| key.section == section && key.name == name);
-        self.problems.push(Problem {
-            line: key.and_then(|key| (self.line)(key, index)),
-            message: format!("{section}.{name} {what}"),
-        });
-    }
-}
-
-impl Web {
-    fn validate(&self, complaints: &mut Complaints<'_>) {
-        if listen_address(&self.listen_address).is_none() {
-            let takes = takes("web", "listen_address");
-            complaints.add("web", "listen_address", &format!("must be {takes}"));
-        }
-    }
-}
-
-impl Probes {
-    fn validate(self, complaints: &mut Complaints<'_>) {
-        if !RING_BYTES.contains(&self.ring_bytes) {
-            let takes = takes("probes", "ring_bytes");
-            complaints.add("probes", "ring_bytes", &format!("must be {takes}"));
-        }
-    }
-}
-
-impl Scope {
-    fn validate(&self, complaints: &mut Complaints<'_>) {
-        for (name, patterns) in [
-            ("include_fstypes", &self.include_fstypes),
-            ("exclude_fstypes", &self.exclude_fstypes),
-            ("include_mount_points", &self.include_mount_points),
-            ("exclude_mount_points", &self.exclude_mount_points),
-            ("include_sources", &self.include_sources),
-            ("exclude_sources", &self.exclude_sources),
-        ] {
-            for pattern in patterns {
-                if let Err(error) = Glob::new(pattern) {
-                    let what = format!("has a bad pattern {pattern:?}: {}", error.kind());
-                    complaints.add("scope", name, &what);
-                }
-            }
-        }
-    }
-}
-
-impl Expect {
-    fn validate(&self, complaints: &mut Complaints<'_>) {
-        for path in &self.mount_points {
-            if !path.starts_with('/') {
-                let what = format!("must be a list of absolute paths, not {path:?}");
-                complaints.add("expect", "mount_points", &what);
-            }
-        }
-    }
-}
-
-impl Storage {
-    fn validate(&self, complaints: &mut Complaints<'_>) {
-        if !self.path.is_empty() && !self.path.starts_with('/') {
-            let what = format!("must be an absolute path, not {:?}", self.path);
-            complaints.add("storage", "path", &what);
-        }
-        if self.max_age.is_zero() {
-            complaints.add("storage", "max_age", "must be more than \"0s\"");
-        }
-        if self.max_bytes < STORAGE_BYTES_MIN {
-            let takes = takes("storage", "max_bytes");
-            complaints.add("storage", "max_bytes", &format!("must be {takes}"));
-        }
-    }
-}
-
-impl Detect {
-    fn validate(&self, complaints: &mut Complaints<'_>) {
-        for (name, duration) in [
-            ("hung_after", self.hung_after),
-            ("storm_window", self.storm_window),
-            ("slow_p99", self.slow_p99),
-            ("slow_window", self.slow_window),
-        ] {
-            if duration.is_zero() {
-                complaints.add("detect", name, "must be more than \"0s\"");
-            }
-        }
-        let (critical, warning) = (self.hung_critical_after, self.hung_after);
-        if critical < warning {
-            let what = format!("({critical:?}) must not be below detect.hung_after ({warning:?})");
-            complaints.add("detect", "hung_critical_after", &what);
-        }
-        for (name, count) in [
-            ("storm_errors", self.storm_errors),
-            ("slow_min_samples", self.slow_min_samples),
-        ] {
-            if count == 0 {
-                complaints.add("detect", name, "must be 1 or more");
-            }
-        }
-    }
 }
 
 /// The address a `listen_address` stands for. Names are not resolved: a resolver may hang, and it
@@ -239,12 +88,6 @@ fn one(line: Option<usize>, message: String) -> ConfigError {
     ConfigError {
         problems: vec![Problem { line, message }],
     }
-}
-
-fn takes(section: &str, name: &str) -> &'static str {
-    KEYS.iter()
-        .find(|key| key.section == section && key.name == name)
-        .map_or("", |key| key.takes)
 }
 
 /// Every key that is not in the table, with the nearest that is.
@@ -448,6 +291,14 @@ mod tests {
             "[probes]\nring_bytes = 4095",
             "[storage]\npath = \"relative\"\nmax_age = \"0s\"\nmax_bytes = 1",
             "[metrics]\nmax_superblocks = 0",
+            "[recover]\nmount_point = \"/mnt/a\"",
+            "[[recover]]\nmount_point = \"/mnt/a\"\nkinds = [\"dead\"]\nsteps = [\"verify\"]\n\
+             [[recover]]\nmount_point = \"/\"\nkinds = [\"slow\"]\nsteps = [\"run umount\"]",
+            "[[recover]]\nkinds = [\"dying\"]",
+            "[[recover]]\nmount_pont = \"/mnt/a\"",
+            "[[web]]",
+            "[expect]\nmount_points = [\"srv\"]",
+            "[storage]\npath = \"incidents\"",
         ];
         let said: Vec<String> = cases
             .iter()
