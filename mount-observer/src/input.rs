@@ -7,6 +7,7 @@ use mount_observer_common::{InFlight, TotalsKey, TotalsValue};
 use crate::{
     alert::Transition,
     incident::Incident,
+    recovery::{Job, Outcome, RecoveryRun},
     superblock::{Dev, SuperblockId},
     time::Mono,
 };
@@ -68,6 +69,19 @@ pub enum Input {
     Layout {
         /// False where the kernel has no type information for them.
         is_described: bool,
+    },
+    /// Whether recoveries may do something: the enabling file is there, and nobody else repairs.
+    RecoveryEnabled(bool),
+    /// The recoveries of the last days, as the journal remembers them.
+    RecoveryRuns(Vec<RecoveryRun>),
+    /// Answer to [`Effect::Recover`].
+    RecoveryDone {
+        /// The run.
+        run: String,
+        /// What came of the step.
+        outcome: Outcome,
+        /// What was said about it.
+        detail: String,
     },
     /// Decide now: detect, move alerts, make a new snapshot.
     Tick,
@@ -178,6 +192,10 @@ pub enum Effect {
     Transition(Box<Transition>),
     /// The journal is to hold this incident in this form, whatever it held under its id.
     Keep(Box<Incident>),
+    /// The journal is to hold this recovery in this form.
+    KeepRun(Box<RecoveryRun>),
+    /// Carry out this step of a recovery; answered by [`Input::RecoveryDone`].
+    Recover(Job),
     /// Run both iterators, tasks in full, soon: something looks wrong.
     ScanSuspicion,
     /// Run the `holders` iterator soon: a FUSE mount appeared whose server is not known.

@@ -10,6 +10,7 @@ mod fuse;
 mod identity;
 mod index;
 mod publish;
+mod recovery;
 mod tick;
 
 use std::{
@@ -29,6 +30,7 @@ use crate::{
     input::{Effect, Input, MountPoint, SelfInfo},
     mounts::Mounts,
     paths::PendingPaths,
+    recovery::Recoveries,
     requests::{Forget, Requests},
     scope::{Scope, ScopeError},
     snapshot::{Mount, ObserverHealth, Snapshot, namespace_elsewhere},
@@ -58,6 +60,9 @@ pub struct Observer {
     attributed: Vec<flow::Attributed>,
     paths: PendingPaths,
     health: Health,
+    recoveries: Recoveries,
+    /// Alerts of recoveries that did not help, by mount point.
+    failed_recoveries: BTreeMap<String, Transition>,
     asked: Asked,
     transitions: BTreeMap<(AlertKind, &'static str), u64>,
     snapshot: Arc<Snapshot>,
@@ -100,6 +105,8 @@ impl Observer {
             attributed: Vec::new(),
             paths: PendingPaths::default(),
             health: Health::default(),
+            recoveries: Recoveries::new(&config.recovery, &config.recover),
+            failed_recoveries: BTreeMap::new(),
             asked: Asked::default(),
             transitions: BTreeMap::new(),
             snapshot: Arc::new(empty_snapshot()),
@@ -111,6 +118,7 @@ impl Observer {
     pub fn reconfigure(&mut self, config: &Config) -> Result<Vec<Effect>, ScopeError> {
         self.scope = Scope::new(&config.scope)?;
         self.config = config.detect;
+        self.recoveries.configure(&config.recovery, &config.recover);
         self.reconcile(Resolution::Excluded);
         Ok(std::mem::take(&mut self.effects))
     }
@@ -141,6 +149,13 @@ impl Observer {
             Input::Health(health) => self.health.update(self.now.mono, health),
             Input::Unseen { what, count } => self.health.unseen(what, count),
             Input::Layout { is_described } => self.health.set_layout(is_described),
+            Input::RecoveryEnabled(is_enabled) => self.recoveries.set_enabled(is_enabled),
+            Input::RecoveryRuns(runs) => self.recoveries.remember(runs),
+            Input::RecoveryDone {
+                run,
+                outcome,
+                detail,
+            } => self.on_recovery_done(&run, outcome, detail),
             Input::Tick => self.on_tick(),
         }
         std::mem::take(&mut self.effects)

@@ -89,6 +89,15 @@ struct Running {
 }
 
 impl Recoveries {
+    /// None so far.
+    pub fn new(policy: &Recovery, mounts: &[Recover]) -> Self {
+        Self {
+            policy: policy.clone(),
+            mounts: mounts.to_vec(),
+            ..Self::default()
+        }
+    }
+
     /// Takes a configuration; a run under way goes on as it began.
     pub fn configure(&mut self, policy: &Recovery, mounts: &[Recover]) {
         self.policy = policy.clone();
@@ -295,7 +304,7 @@ impl Recoveries {
         };
         let run = running.run.id.clone();
         let is_verify = running.steps.get(running.at) == Some(&Step::Verify);
-        if is_verify && is_back(snapshot, running) {
+        if is_verify && is_served(snapshot, &running.run.mount_point) {
             let detail = "mounted again, and its connection lives".to_owned();
             return self.done(now, &run, Outcome::Ok, detail);
         }
@@ -368,14 +377,12 @@ fn is_on_top(superblock: &Superblock, mount_point: &str) -> bool {
     })
 }
 
-/// Whether a living superblock is mounted where the run is at work.
-fn is_back(snapshot: &Snapshot, running: &Running) -> bool {
+/// Whether a superblock that is neither dead nor hung is mounted there.
+pub fn is_served(snapshot: &Snapshot, mount_point: &str) -> bool {
     snapshot.superblocks.iter().any(|superblock| {
-        let is_alive = superblock
-            .fuse
-            .as_ref()
-            .is_none_or(|fuse| fuse.is_connected == Some(true));
-        is_on_top(superblock, &running.run.mount_point)
+        let fuse = superblock.fuse.as_ref();
+        let is_alive = fuse.is_none_or(|fuse| fuse.is_connected == Some(true));
+        is_on_top(superblock, mount_point)
             && !matches!(superblock.state, State::Dead | State::Hung)
             && is_alive
     })

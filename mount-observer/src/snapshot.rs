@@ -258,6 +258,8 @@ pub struct ObserverHealth {
     pub self_touches: u64,
     /// Alert transitions so far, by kind and what to.
     pub transitions: Vec<(&'static str, &'static str, u64)>,
+    /// Recoveries so far, by mount point of the configuration and outcome.
+    pub recoveries: Vec<(String, &'static str, u64)>,
 }
 
 /// One probe as attached.

@@ -43,6 +43,29 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
     }
 }
 
+/// The bytes that [`escaped`] shows so; what is no escape stands for itself.
+pub fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        let hex = after.strip_prefix(b"x").and_then(|after| after.get(..2));
+        let hex = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        match (first, hex, after.first()) {
+            (b'\\', Some(byte), _) => {
+                bytes.push(byte);
+                rest = after.get(3..).unwrap_or_default();
+            }
+            (b'\\', None, Some(b'\\')) => {
+                bytes.push(b'\\');
+                rest = after.get(1..).unwrap_or_default();
+            }
+            _ => bytes.push(first),
+        }
+    }
+    bytes
+}
+
 /// A path, escaped as [`escaped`] does, as one word of a shell. Bytes that cannot stand in a line
 /// need `$'...'`, which bash, zsh and ksh know.
 pub fn shell_quoted(escaped: &str) -> String {
@@ -92,6 +115,20 @@ mod tests {
         );
         assert_eq!(escaped(b"/mnt/\xff\\x41"), "/mnt/\\xff\\\\x41");
         assert_eq!(escaped("\u{9b}".as_bytes()), "\\xc2\\x9b");
+    }
+
+    #[test]
+    fn what_was_escaped_comes_back() {
+        for bytes in [
+            &b"/mnt/a b"[..],
+            b"/mnt/\xff\\x41\n",
+            b"\\\\x",
+            "\u{9b}\u{e4}".as_bytes(),
+        ] {
+            assert_eq!(unescaped(&escaped(bytes)), bytes);
+        }
+        assert_eq!(unescaped("a\\"), b"a\\");
+        assert_eq!(unescaped("a\\xg0"), b"a\\xg0");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::{
     input::{ConnectionCheck, Effect, Input, KernelHealth, ProbeHealth},
     observer::Observer,
     plan::KernelFacts,
+    recovery::{Job, RecoveryRun},
     scope::ScopeError,
     snapshot::Snapshot,
     superblock::{Dev, SuperblockId},
@@ -50,6 +51,10 @@ pub struct Wanted {
     pub told: Vec<Transition>,
     /// Incidents as the journal is to hold them, in order: a later one replaces an earlier.
     pub kept: Vec<Incident>,
+    /// Recoveries, the same.
+    pub runs: Vec<RecoveryRun>,
+    /// Steps of recoveries to carry out.
+    pub recover: Vec<Job>,
 }
 
 /// The observer with the parts of the kernel side that answer at once.
@@ -274,6 +279,8 @@ impl Engine {
                 self.wanted.told.push(*transition);
             }
             Effect::Keep(incident) => self.wanted.kept.push(*incident),
+            Effect::KeepRun(run) => self.wanted.runs.push(*run),
+            Effect::Recover(job) => self.wanted.recover.push(job),
             Effect::ScanSuspicion => self.wanted.suspicion = true,
             Effect::ScanHolders => self.wanted.holders = true,
             Effect::FollowExit(connections) => self.wanted.exits.extend(connections),

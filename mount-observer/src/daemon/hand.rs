@@ -10,6 +10,7 @@
 //! that hangs is killed with its process group; one that survives that keeps a place
 //! ([`TASKS_MAX`]) until it goes, and nothing else.
 
+mod action;
 mod child;
 mod command;
 mod protocol;
@@ -34,7 +35,7 @@ use std::{
 use self::protocol::{Request, read_frame, write_frame};
 pub use self::{
     child::serve,
-    protocol::{Answer, Run, Task},
+    protocol::{Action, Answer, Run, Task},
 };
 use super::confine;
 

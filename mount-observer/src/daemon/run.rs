@@ -4,6 +4,7 @@
 mod exits;
 mod fuse_module;
 mod nfs;
+mod recovery;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
@@ -17,6 +18,7 @@ use tokio::{
 use self::{
     exits::Exits,
     fuse_module::{Change, Follower},
+    recovery::Recovery,
 };
 use super::{
     clock,
@@ -24,6 +26,7 @@ use super::{
     confine,
     engine::{Engine, slow_ns},
     facts::{self, Gathered},
+    hand::Hand,
     heap,
     http::{self, Heartbeats, HttpError, Shared},
     jobs::{Jobs, Outcome},
@@ -74,6 +77,9 @@ pub enum RunError {
     /// The thread that watches the mount table ended.
     #[error("changes of the mount table are no longer seen")]
     TableLost,
+    /// The process that carries out recoveries.
+    #[error("cannot start the process that carries out recoveries")]
+    Hand(#[source] io::Error),
     /// The configured scope.
     #[error("bad scope")]
     Scope(#[from] ScopeError),
@@ -95,6 +101,8 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
     let listener = http::bind(address)?;
     let kernel = Kernel::load(&plan, &found, &options(config))?;
     report(&kernel.probes);
+    let hand = recovery::is_wanted(config).then(Hand::start).transpose();
+    let hand = hand.map_err(RunError::Hand)?;
     if let Err(error) = confine::confine(matches!(facts.fuse, Fuse::Absent | Fuse::Module)) {
         tracing::warn!(%error, "cannot give up privileges that are not needed");
     }
@@ -106,7 +114,8 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
         .build()
         .map_err(|error| RunError::System("start the event loop", error))?;
     let result = runtime.block_on(async {
-        let (daemon, shared, tables) = Daemon::start(config, source, kernel, &found, log)?;
+        let (mut daemon, shared, tables) = Daemon::start(config, source, kernel, &found, log)?;
+        daemon.recovery = Recovery::new(config, hand);
         http::serve(listener, shared)?;
         tracing::info!(%address, statx = plan.statx.name(), "observing");
         daemon.watch(tables).await
@@ -171,6 +180,7 @@ struct Daemon {
     /// FUSE as a module; `None` where it is part of the kernel.
     fuse: Option<Follower>,
     nfs: nfs::Follower,
+    recovery: Recovery,
 }
 
 impl Daemon {
@@ -234,6 +244,7 @@ impl Daemon {
             _attached: kernel.attached,
             fuse: kernel.fuse.map(fuse_module),
             nfs: nfs::Follower::new(Arc::clone(&kernel.loader), kernel.nfs, purpose),
+            recovery: Recovery::new(config, None),
         };
         Ok((daemon, shared, tables))
     }
@@ -275,6 +286,7 @@ impl Daemon {
                 }
                 change = loaded(&mut self.fuse) => self.follow(change),
                 change = self.nfs.done() => self.follow_nfs(change),
+                learnt = self.recovery.next() => self.engine.feed(learnt),
                 _ = beat.tick() => self.beat(),
             }
             self.progress();
@@ -358,6 +370,7 @@ impl Daemon {
         }
         self.superblocks_max
             .send_replace(config.metrics.max_superblocks);
+        self.recovery.reconfigure(&config);
         self.config = config;
         tracing::info!("the configuration was read again");
     }
@@ -373,7 +386,14 @@ impl Daemon {
         if let Some(change) = self.nfs.look(now.mono) {
             self.follow_nfs(change);
         }
+        for run in &wanted.runs {
+            recovery::log(run);
+        }
         self.jobs.want(now.mono, &wanted);
+        for job in wanted.recover {
+            self.recovery.start(job);
+        }
+        self.recovery.look(now.mono);
         self.jobs.start_due(now.mono, self.own_namespace);
         if let Some(snapshot) = self.engine.take_snapshot() {
             self.service.progress(now, Some(&snapshot));

@@ -178,6 +178,11 @@ impl Observer {
                 .iter()
                 .map(|(&(kind, to), &count)| (kind.name(), to, count))
                 .collect(),
+            recoveries: self
+                .recoveries
+                .counts()
+                .map(|(mount, outcome, count)| (mount.to_owned(), outcome.name(), count))
+                .collect(),
         }
     }
 }

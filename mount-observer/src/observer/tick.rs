@@ -62,6 +62,7 @@ impl Observer {
         self.look_at_tables();
         self.watch_servers();
         self.publish(published, &sight);
+        self.recover();
     }
 
     /// Judges every superblock.

@@ -70,8 +70,7 @@ fn alive() -> Snapshot {
 }
 
 fn recoveries(policy: &Recovery) -> Recoveries {
-    let mut recoveries = Recoveries::default();
-    recoveries.configure(policy, &[mount()]);
+    let mut recoveries = Recoveries::new(policy, &[mount()]);
     recoveries.set_enabled(true);
     recoveries
 }

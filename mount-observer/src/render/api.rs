@@ -386,6 +386,11 @@ const FIELDS: &[Field] = &[
         "[string, string, integer]",
         "alerts: kind, `firing` or `resolved`, how many",
     ),
+    (
+        "observer.recoveries[]",
+        "[string, string, integer]",
+        "recoveries: mount point, outcome (`ok`, `dry_run`, `refused`, `capped`, `failed`, `timeout`), how many",
+    ),
 ];
 
 /// docs/API.md.

@@ -240,6 +240,7 @@ fn health() -> ObserverHealth {
         maps: vec![("IN_FLIGHT", 3, 65_536)],
         self_touches: 0,
         transitions: vec![("dead", "firing", 1)],
+        recoveries: vec![("/mnt/dead".to_owned(), "dry_run", 1)],
     }
 }
 

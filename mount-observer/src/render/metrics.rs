@@ -263,6 +263,10 @@ fn alerts(families: &mut Families, snapshot: &Snapshot) {
         let labels = vec![("kind", kind.to_owned()), ("to", to.to_owned())];
         families.number(&table::TRANSITIONS, labels, float(total));
     }
+    for (mount, outcome, total) in &snapshot.observer.recoveries {
+        let labels = vec![("mount", mount.clone()), ("outcome", (*outcome).to_owned())];
+        families.number(&table::RECOVERIES, labels, float(*total));
+    }
 }
 
 fn health(families: &mut Families, health: &ObserverHealth, own: &SelfReport) {

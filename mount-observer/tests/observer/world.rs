@@ -323,6 +323,8 @@ impl World {
             Effect::WatchSuperblocks(_)
             | Effect::WatchMountPoints(_)
             | Effect::Keep(_)
+            | Effect::KeepRun(_)
+            | Effect::Recover(_)
             | Effect::NameAddresses(_)
             | Effect::FollowNfs(_)
             | Effect::FindWaitFunctions => {}

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    TASKS_MAX, command, lock,
+    TASKS_MAX, action, command, lock,
     protocol::{Answer, Reply, Request, Task, read_frame, write_frame},
 };
 
@@ -43,8 +43,12 @@ pub(super) fn take_tasks(mut socket: UnixStream) -> io::Result<()> {
             thread::Builder::new()
                 .name("task".to_owned())
                 .spawn(move || {
-                    let Task::Run(run) = task;
-                    command::run(&run, |outcome| answer(&answers, id, outcome));
+                    match &task {
+                        Task::Run(run) => {
+                            command::run(run, |outcome| answer(&answers, id, outcome));
+                        }
+                        Task::Act(action) => answer(&answers, id, action::carry_out(action)),
+                    }
                     busy.fetch_sub(1, Ordering::Relaxed);
                 })?,
         );

@@ -32,7 +32,38 @@ pub(super) struct Reply {
 pub enum Task {
     /// Run a command.
     Run(Run),
+    /// Do something by itself.
+    Act(Action),
 }
+
+/// What the hand does by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum Action {
+    /// Abort a FUSE connection through fusectl.
+    AbortConnection {
+        /// Its number: the directory under `/sys/fs/fuse/connections`.
+        connection: u32,
+    },
+    /// Detach what is mounted on top there, whatever has it open.
+    LazyUnmount {
+        /// Where.
+        mount_point: Vec<u8>,
+    },
+    /// Say whether something is at this path. Where it is on a mount that hangs, only the answer fails.
+    IsThere {
+        /// The path.
+        path: String,
+    },
+    /// Make a file if there is none, and keep it locked for as long as the hand lives.
+    Lock {
+        /// The file.
+        path: String,
+    },
+}
+
+/// What no command takes: the kernel answers at once, or the mount it was asked about hangs.
+const ACTION_MAX: Duration = Duration::from_secs(10);
 
 /// A command.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,11 +83,12 @@ impl Task {
     pub fn timeout(&self) -> Duration {
         match self {
             Self::Run(run) => Duration::from_millis(run.timeout_ms),
+            Self::Act(_) => ACTION_MAX,
         }
     }
 }
 
-/// What came of a task.
+/// What came of a task. What is no command is done, is not, or failed: [`Answer::Exited`] is a command's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Answer {
@@ -84,6 +116,10 @@ pub enum Answer {
         /// Why.
         why: String,
     },
+    /// It was done; of a question, the answer is yes.
+    Done,
+    /// The answer is no.
+    No,
     /// As many tasks as possible run already.
     Busy,
 }

@@ -141,6 +141,12 @@ pub(super) const TRANSITIONS: Metric = global(
     &["kind", "to"],
     "Alerts that began (to=\"firing\") or ended (to=\"resolved\").",
 );
+pub(super) const RECOVERIES: Metric = global(
+    "mount_observer_recovery_runs_total",
+    Kind::Counter,
+    &["mount", "outcome"],
+    "Recoveries of a mount of the configuration: ok, failed, timeout, or not done: dry_run, capped, refused.",
+);
 pub(super) const SUPERBLOCKS: Metric = global(
     "mount_observer_superblocks",
     Kind::Gauge,
@@ -265,6 +271,7 @@ pub const METRICS: &[Metric] = &[
     SERVER_UP,
     ALERTS,
     TRANSITIONS,
+    RECOVERIES,
     SUPERBLOCKS,
     FOLDED,
     UNATTRIBUTED,

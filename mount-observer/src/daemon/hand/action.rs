@@ -1,0 +1,120 @@
+//! What the hand does by itself, of what a recovery may need.
+
+use std::{
+    ffi::OsStr,
+    fs::OpenOptions,
+    io::{self, Write as _},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    mount::{UnmountFlags, unmount},
+};
+
+use super::protocol::{Action, Answer};
+
+/// Where fusectl is mounted on every system that has it.
+const FUSECTL: &str = "/sys/fs/fuse/connections";
+
+/// Does it and says what came of it.
+pub(super) fn carry_out(action: &Action) -> Answer {
+    let done = match action {
+        Action::AbortConnection { connection } => abort(*connection),
+        // Not followed: a link where the mount was would lead elsewhere.
+        Action::LazyUnmount { mount_point } => unmount(
+            OsStr::from_bytes(mount_point),
+            UnmountFlags::DETACH | UnmountFlags::NOFOLLOW,
+        )
+        .map_err(io::Error::from),
+        Action::IsThere { path } => return is_there(path),
+        Action::Lock { path } => return keep_locked(path),
+    };
+    match done {
+        Ok(()) => Answer::Done,
+        Err(error) => failed(&error),
+    }
+}
+
+/// Whatever is written aborts (`fuse_conn_abort_write`, `fs/fuse/control.c`, v6.18).
+fn abort(connection: u32) -> io::Result<()> {
+    let file = Path::new(FUSECTL)
+        .join(connection.to_string())
+        .join("abort");
+    OpenOptions::new().write(true).open(file)?.write_all(b"1")
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only the answer is late where the path leads to a mount that hangs: nobody else waits here"
+)]
+fn is_there(path: &str) -> Answer {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Answer::Done,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Answer::No,
+        Err(error) => failed(&error),
+    }
+}
+
+fn keep_locked(path: &str) -> Answer {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    let file = match file {
+        Ok(file) => file,
+        Err(error) => return failed(&error),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            // Closing would unlock: it is kept until the process ends.
+            std::mem::forget(file);
+            Answer::Done
+        }
+        Err(rustix::io::Errno::WOULDBLOCK) => Answer::No,
+        Err(error) => failed(&error.into()),
+    }
+}
+
+fn failed(error: &io::Error) -> Answer {
+    Answer::Failed {
+        why: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_and_what_is_not() {
+        let ask = |path: &str| {
+            let path = path.to_owned();
+            carry_out(&Action::IsThere { path })
+        };
+        assert_eq!(ask("/proc/self/stat"), Answer::Done);
+        assert_eq!(ask("/nonexistent"), Answer::No);
+        assert!(matches!(ask("/proc/self/stat/x"), Answer::Failed { .. }));
+    }
+
+    #[test]
+    fn a_lock_is_taken_once() {
+        let path = std::env::temp_dir().join(format!("mount-observer-lock-{}", std::process::id()));
+        let action = Action::Lock {
+            path: path.to_str().unwrap().to_owned(),
+        };
+        assert_eq!(carry_out(&action), Answer::Done);
+        assert_eq!(carry_out(&action), Answer::No);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_done_says_why() {
+        let action = Action::LazyUnmount {
+            mount_point: b"/nonexistent".to_vec(),
+        };
+        assert!(matches!(carry_out(&action), Answer::Failed { .. }));
+        let action = Action::AbortConnection {
+            connection: u32::MAX,
+        };
+        assert!(matches!(carry_out(&action), Answer::Failed { .. }));
+    }
+}
