@@ -56,6 +56,14 @@ business, and one look cannot tell a lost reply (stuck) from a hang.")]
         after_help = "Exits with 3 when something is missing; every lack comes with its remedy."
     )]
     Check(CheckArgs),
+    /// What a recovery of a mount would do now, and why: takes one look and does nothing
+    #[command(after_help = "\
+Example:
+  mount-observer recover /srv/jobs/42 --dry-run
+
+The mount must be in the configuration ([[recover]]). The daemon repairs by itself once all conditions
+hold; this shows them one by one. Exits with 0 whatever the answer.")]
+    Recover(RecoverArgs),
     /// Print a document: the commented default configuration, or a generated page
     #[command(after_help = "\
 Example:
@@ -125,6 +133,20 @@ pub(crate) struct CheckArgs {
     /// Print what the plan is made from, as JSON, and try nothing
     #[arg(long, conflicts_with = "json")]
     pub(crate) facts: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RecoverArgs {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    /// The mount point, as the configuration names it
+    pub(crate) mount_point: String,
+    /// Only explain; there is nothing else this command does
+    #[arg(long, required = true)]
+    pub(crate) dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What every command that looks at the kernel takes.

@@ -25,6 +25,7 @@ pub mod namespaces;
 pub mod nfs;
 pub mod notify;
 pub mod process;
+pub mod recover;
 pub mod ring;
 pub mod run;
 pub mod scan;

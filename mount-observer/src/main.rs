@@ -15,12 +15,13 @@ use mount_observer::{
         config_file::{ConfigFileError, ConfigSource},
         facts, hand, log,
         look::look,
+        recover,
         run::run,
     },
     render::{self, nagios},
 };
 
-use crate::cli::{CheckArgs, Cli, Command, Document, RunArgs, StatusArgs};
+use crate::cli::{CheckArgs, Cli, Command, Document, RecoverArgs, RunArgs, StatusArgs};
 
 /// Failure at run time.
 const FAILED: u8 = 1;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Run(args) => observe(args),
         Command::Status(args) => status(&args),
         Command::Check(args) => check_kernel(&args),
+        Command::Recover(args) => recover(&args),
         Command::Print { document } => print(document),
         Command::Hand => hand::serve()
             .map(|()| 0)
@@ -127,6 +129,20 @@ fn check_kernel(args: &CheckArgs) -> anyhow::Result<u8> {
         show(&report.text())?;
     }
     Ok(if report.is_degraded() { DEGRADED } else { 0 })
+}
+
+fn recover(args: &RecoverArgs) -> anyhow::Result<u8> {
+    let settings = args.settings.clone();
+    let source = ConfigSource::new(settings.config.clone(), move |config| {
+        settings.apply(config);
+    });
+    let report = recover::explain(&source.read()?, &args.mount_point)?;
+    if args.json {
+        show_json(&report)?;
+    } else {
+        show(&report.text())?;
+    }
+    Ok(0)
 }
 
 fn print(document: Document) -> anyhow::Result<u8> {

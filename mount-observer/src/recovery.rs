@@ -371,7 +371,8 @@ fn in_trouble<'a>(snapshot: &'a Snapshot, mount: &Recover) -> Option<&'a Superbl
     snapshot.superblocks.iter().find(is_wanted)
 }
 
-fn is_on_top(superblock: &Superblock, mount_point: &str) -> bool {
+/// Whether it is what a path walk meets at that mount point of the observer's own namespace.
+pub fn is_on_top(superblock: &Superblock, mount_point: &str) -> bool {
     superblock.mounts.iter().any(|mount| {
         mount.is_own_namespace && !mount.is_covered && mount.mount_point_escaped == mount_point
     })

@@ -9,6 +9,7 @@ mod error;
 mod place;
 mod queue;
 mod reader;
+mod runs;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -22,11 +23,11 @@ use std::{
 
 use self::{queue::Queue, writer::Writer};
 use super::mountinfo;
-use crate::{config::Config, incident::Incident, scope::Scope};
+use crate::{config::Config, incident::Incident, recovery::RecoveryRun, scope::Scope};
 
 pub use database::{Database, Limits};
 pub use error::StoreError;
-pub use queue::Condition;
+pub use queue::{Condition, Remembered};
 pub use reader::{Filter, Reader, Summary};
 
 /// The database within the storage directory.
@@ -84,9 +85,14 @@ impl Journal {
         self.queue.keep(incident);
     }
 
-    /// The incidents that went on when the last observer ended; once, as soon as they were read.
+    /// Has a recovery kept in this form.
+    pub fn keep_run(&self, run: RecoveryRun) {
+        self.queue.keep_run(run);
+    }
+
+    /// What the last observer left; once, as soon as it was read.
     /// Waits for so long.
-    pub fn remembered(&self, patience: Duration) -> Option<Vec<Incident>> {
+    pub fn remembered(&self, patience: Duration) -> Option<Remembered> {
         self.queue.remembered(patience)
     }
 

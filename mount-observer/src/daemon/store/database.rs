@@ -37,8 +37,8 @@ pub struct Limits {
 /// An open journal.
 #[derive(Debug)]
 pub struct Database {
-    connection: Connection,
-    path: PathBuf,
+    pub(super) connection: Connection,
+    pub(super) path: PathBuf,
     /// Device and inode: a file that was removed or replaced would be written in vain.
     file: (u64, u64),
 }
@@ -175,7 +175,7 @@ impl Database {
         Ok(u64::try_from(bytes).unwrap_or(0))
     }
 
-    fn failed(&self, what: &'static str, source: rusqlite::Error) -> StoreError {
+    pub(super) fn failed(&self, what: &'static str, source: rusqlite::Error) -> StoreError {
         StoreError::Sqlite {
             what,
             path: self.path.clone(),

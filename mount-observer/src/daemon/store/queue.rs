@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use crate::incident::{Incident, IncidentId};
+use crate::{
+    incident::{Incident, IncidentId},
+    recovery::RecoveryRun,
+};
 
 /// Incidents that wait, and incidents that go on: each some KiB, and some 100 KiB at worst.
 pub(super) const WAITING_MAX: usize = 1024;
@@ -47,15 +50,26 @@ pub(super) struct Queue {
 struct Inner {
     waiting: BTreeMap<IncidentId, Arc<Incident>>,
     open: BTreeMap<IncidentId, Arc<Incident>>,
-    remembered: Option<Vec<Incident>>,
+    runs: BTreeMap<String, Arc<RecoveryRun>>,
+    remembered: Option<Remembered>,
     condition: Condition,
     is_ending: bool,
+}
+
+/// What an earlier observer left.
+#[derive(Debug, Default, PartialEq)]
+pub struct Remembered {
+    /// The incidents that went on when it ended.
+    pub incidents: Vec<Incident>,
+    /// The recoveries of the last day.
+    pub runs: Vec<RecoveryRun>,
 }
 
 /// What the thread that writes woke up for.
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) incidents: Vec<Arc<Incident>>,
+    pub(super) runs: Vec<Arc<RecoveryRun>>,
     pub(super) is_ending: bool,
 }
 
@@ -112,15 +126,33 @@ impl Queue {
         self.work.notify_one();
     }
 
+    /// At the bound the oldest is given up: no caps let so many happen.
+    pub(super) fn keep_run(&self, run: RecoveryRun) {
+        let mut inner = self.lock();
+        if !inner.condition.is_wanted {
+            return;
+        }
+        if inner.runs.len() >= WAITING_MAX && !inner.runs.contains_key(&run.id) {
+            inner.condition.refused += 1;
+            inner.runs.pop_first();
+        }
+        inner.runs.insert(run.id.clone(), Arc::new(run));
+        drop(inner);
+        self.work.notify_one();
+    }
+
     /// Waits until something is to be written, or for so long, or until it is to end.
     pub(super) fn wait(&self, patience: Duration, at_most: usize) -> Work {
-        let has_none = |inner: &mut Inner| inner.waiting.is_empty() && !inner.is_ending;
+        let has_none = |inner: &mut Inner| {
+            inner.waiting.is_empty() && inner.runs.is_empty() && !inner.is_ending
+        };
         let (inner, _) = self
             .work
             .wait_timeout_while(self.lock(), patience, has_none)
             .unwrap_or_else(PoisonError::into_inner);
         Work {
             incidents: inner.waiting.values().take(at_most).cloned().collect(),
+            runs: inner.runs.values().cloned().collect(),
             is_ending: inner.is_ending,
         }
     }
@@ -153,6 +185,19 @@ impl Queue {
         left
     }
 
+    /// The same for recoveries.
+    pub(super) fn written_runs(&self, runs: &[Arc<RecoveryRun>]) {
+        let mut inner = self.lock();
+        for run in runs {
+            let waiting = inner.runs.get(&run.id);
+            if waiting.is_some_and(|waiting| Arc::ptr_eq(waiting, run)) {
+                inner.runs.remove(&run.id);
+            }
+        }
+        drop(inner);
+        self.news.notify_all();
+    }
+
     /// The journal can be written (again); says whether it could not.
     pub(super) fn works(&self) -> bool {
         let mut inner = self.lock();
@@ -182,12 +227,12 @@ impl Queue {
     }
 
     /// Hands on what an earlier observer left.
-    pub(super) fn set_remembered(&self, incidents: Vec<Incident>) {
-        self.lock().remembered = Some(incidents);
+    pub(super) fn set_remembered(&self, remembered: Remembered) {
+        self.lock().remembered = Some(remembered);
         self.news.notify_all();
     }
 
-    pub(super) fn remembered(&self, patience: Duration) -> Option<Vec<Incident>> {
+    pub(super) fn remembered(&self, patience: Duration) -> Option<Remembered> {
         let is_awaited = |inner: &mut Inner| {
             let condition = &inner.condition;
             inner.remembered.is_none() && condition.is_wanted && condition.trouble.is_none()
@@ -220,12 +265,12 @@ impl Queue {
         inner.is_ending = true;
         self.work.notify_all();
         let errors = inner.condition.errors;
-        let has_some =
-            |inner: &mut Inner| !inner.waiting.is_empty() && inner.condition.errors == errors;
+        let is_done = |inner: &Inner| inner.waiting.is_empty() && inner.runs.is_empty();
+        let has_some = |inner: &mut Inner| !is_done(inner) && inner.condition.errors == errors;
         let (inner, _) = self
             .news
             .wait_timeout_while(inner, patience, has_some)
             .unwrap_or_else(PoisonError::into_inner);
-        inner.waiting.is_empty()
+        is_done(&inner)
     }
 }

@@ -72,7 +72,7 @@ pub struct Summary {
 /// A journal open for reading.
 #[derive(Debug)]
 pub struct Reader {
-    connection: Connection,
+    pub(super) connection: Connection,
     path: PathBuf,
 }
 
@@ -195,11 +195,14 @@ impl Reader {
                 )));
             }
         };
-        serde_json::from_str(&body).map_err(|source| StoreError::Body {
+        let incident = serde_json::from_str(&body).map_err(|source| StoreError::Body {
             path: self.path.clone(),
             id,
             source,
-        })
+        });
+        let mut incident = incident?;
+        self.add_runs(&mut incident)?;
+        Ok(incident)
     }
 
     /// The whole id sorts before what it is a prefix of.
@@ -214,7 +217,7 @@ impl Reader {
         rows.collect()
     }
 
-    fn failed(&self, what: &'static str, source: rusqlite::Error) -> StoreError {
+    pub(super) fn failed(&self, what: &'static str, source: rusqlite::Error) -> StoreError {
         StoreError::Sqlite {
             what,
             path: self.path.clone(),

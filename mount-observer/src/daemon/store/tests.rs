@@ -10,7 +10,9 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::{
+    daemon::clock,
     incident::{End, EndReason},
+    recovery::Outcome,
     render::fixture::incident,
     superblock::Dev,
     time::Wall,
@@ -180,7 +182,7 @@ fn a_damaged_journal_is_moved_aside_and_a_new_one_begins() {
     )
     .unwrap();
     let journal = place.journal();
-    assert_eq!(journal.remembered(PATIENCE), Some(Vec::new()));
+    assert_eq!(journal.remembered(PATIENCE), Some(Remembered::default()));
     let kept = incident(Wall(HOUR), Dev(45));
     journal.keep(kept.clone());
     assert!(journal.end(PATIENCE), "{:?}", journal.condition());
@@ -191,6 +193,45 @@ fn a_damaged_journal_is_moved_aside_and_a_new_one_begins() {
         .map(|name| name.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.starts_with("incidents.db.corrupt-"));
     assert_eq!(aside.count(), 1);
+}
+
+/// The caps must hold across restarts, a recovery that was cut short included.
+#[test]
+fn recoveries_are_remembered_and_shown_with_their_incident() {
+    let place = Place::new("runs");
+    let journal = place.journal();
+    let kept = incident(Wall(HOUR), Dev(45));
+    let begun = RecoveryRun {
+        id: format!("{}/1", kept.id),
+        incident: kept.id.clone(),
+        mount_point: "/mnt/a".to_owned(),
+        started_unix_ns: Wall(clock::now().wall.0 - HOUR),
+        ended_unix_ns: None,
+        outcome: None,
+        steps: Vec::new(),
+    };
+    let ended = RecoveryRun {
+        outcome: Some(Outcome::Ok),
+        ended_unix_ns: Some(clock::now().wall),
+        ..begun.clone()
+    };
+    journal.keep(kept.clone());
+    journal.keep_run(begun);
+    journal.keep_run(ended.clone());
+    let cut_short = RecoveryRun {
+        id: format!("{}/2", kept.id),
+        outcome: None,
+        ended_unix_ns: None,
+        ..ended.clone()
+    };
+    journal.keep_run(cut_short.clone());
+    assert!(journal.end(PATIENCE), "{:?}", journal.condition());
+
+    let found = Reader::open(&place.0).unwrap().find(kept.id.as_str());
+    let expected = [ended, cut_short];
+    assert_eq!(found.unwrap().recovery, expected);
+    let remembered = place.journal().remembered(PATIENCE).unwrap();
+    assert_eq!(remembered.runs, expected);
 }
 
 #[test]
@@ -325,15 +366,15 @@ fn ten_thousand_are_listed_without_reading_them() {
     for batch in all.chunks(64) {
         database.keep(batch.iter()).unwrap();
     }
-    let begun = crate::daemon::clock::thread_cpu();
+    let begun = clock::thread_cpu();
     let listed = place.list();
-    let took = crate::daemon::clock::thread_cpu().since(begun);
+    let took = clock::thread_cpu().since(begun);
     println!("FIGURE: 10,000 incidents are opened and listed in {took:?} of processor time");
     assert_eq!(listed.len(), 10_000);
     drop(database);
-    let begun = crate::daemon::clock::thread_cpu();
+    let begun = clock::thread_cpu();
     drop(place.database());
-    let took = crate::daemon::clock::thread_cpu().since(begun);
+    let took = clock::thread_cpu().since(begun);
     println!("FIGURE: a journal of them is opened and checked in {took:?} of processor time");
 }
 

@@ -9,11 +9,14 @@ use std::{
     time::Duration,
 };
 
-use super::{Database, FILE, Limits, StoreError, queue::Queue};
+use super::{
+    Database, FILE, Limits, StoreError,
+    queue::{Queue, Remembered},
+};
 use crate::{
     daemon::{clock, confine, run::chain},
     incident::IncidentId,
-    time::Mono,
+    time::{Mono, Wall, nanos},
 };
 
 /// Incidents in one transaction.
@@ -24,6 +27,8 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const CLEAN_UP_EVERY: Duration = Duration::from_mins(10);
 /// How often the file is looked for where nothing is to be written.
 const IDLE: Duration = Duration::from_secs(30);
+/// The caps of recoveries look back a day; the clock may have been set back since.
+const RUNS_WITHIN: Duration = Duration::from_hours(48);
 /// A trouble that stays is told again this often.
 const REPEAT_EVERY: Duration = Duration::from_hours(1);
 
@@ -104,6 +109,10 @@ where
             let refused = database.keep(incidents)?;
             left = self.queue.written(&work.incidents, refused);
         }
+        if !work.runs.is_empty() {
+            database.keep_runs(work.runs.iter().map(AsRef::as_ref))?;
+            self.queue.written_runs(&work.runs);
+        }
         if self.queue.works() {
             tracing::info!("the incident journal is written again");
         }
@@ -125,7 +134,11 @@ where
             opened => opened,
         }?;
         if !self.has_remembered {
-            self.queue.set_remembered(database.open_incidents()?);
+            let since = Wall(clock::now().wall.0.saturating_sub(nanos(RUNS_WITHIN)));
+            self.queue.set_remembered(Remembered {
+                incidents: database.open_incidents()?,
+                runs: database.runs_since(since)?,
+            });
             self.has_remembered = true;
         }
         Ok(database)

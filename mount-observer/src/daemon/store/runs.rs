@@ -1,0 +1,96 @@
+//! Recoveries in the journal. They count towards the caps of the observers that come after.
+
+use rusqlite::{Connection, Row, params};
+
+use super::{Database, Reader, StoreError};
+use crate::{
+    incident::{Incident, IncidentId},
+    recovery::{Outcome, RecoveryRun},
+    time::Wall,
+};
+
+impl Database {
+    /// Writes recoveries, the new ones and what became of the known; all of them or none.
+    pub fn keep_runs<'a>(
+        &mut self,
+        runs: impl Iterator<Item = &'a RecoveryRun>,
+    ) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let failed = |source| StoreError::Sqlite {
+            what: "write",
+            path,
+            source,
+        };
+        let write = || {
+            let transaction = self.connection.transaction()?;
+            for run in runs {
+                upsert(&transaction, run)?;
+            }
+            transaction.commit()
+        };
+        write().map_err(failed)
+    }
+
+    /// The recoveries that began then or later, in order.
+    pub fn runs_since(&self, since: Wall) -> Result<Vec<RecoveryRun>, StoreError> {
+        runs_since(&self.connection, since).map_err(|source| self.failed("read", source))
+    }
+}
+
+impl Reader {
+    /// The recoveries that began then or later, in order.
+    pub fn runs_since(&self, since: Wall) -> Result<Vec<RecoveryRun>, StoreError> {
+        runs_since(&self.connection, since).map_err(|source| self.failed("read", source))
+    }
+
+    /// Puts the recoveries of an incident to it.
+    pub(super) fn add_runs(&self, incident: &mut Incident) -> Result<(), StoreError> {
+        let runs = runs_of(&self.connection, &incident.id);
+        incident.recovery = runs.map_err(|source| self.failed("read", source))?;
+        Ok(())
+    }
+}
+
+fn upsert(connection: &Connection, run: &RecoveryRun) -> rusqlite::Result<usize> {
+    let body = serde_json::to_string(run)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    connection.execute(
+        "INSERT INTO recovery_run (id, incident, mount_point, started_ns, ended_ns, outcome, \
+         is_dry_run, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) \
+         ON CONFLICT (id) DO UPDATE SET ended_ns = ?5, outcome = ?6, body = ?8",
+        params![
+            run.id,
+            run.incident.as_str(),
+            crate::render::escape::escaped(&run.mount_point),
+            signed(run.started_unix_ns),
+            run.ended_unix_ns.map(signed),
+            run.outcome.map_or("under_way", Outcome::name),
+            run.outcome == Some(Outcome::DryRun),
+            body,
+        ],
+    )
+}
+
+fn runs_since(connection: &Connection, since: Wall) -> rusqlite::Result<Vec<RecoveryRun>> {
+    let query = "SELECT body FROM recovery_run WHERE started_ns >= ?1 ORDER BY started_ns";
+    let mut statement = connection.prepare(query)?;
+    statement.query_map([signed(since)], run)?.collect()
+}
+
+fn runs_of(connection: &Connection, incident: &IncidentId) -> rusqlite::Result<Vec<RecoveryRun>> {
+    let query = "SELECT body FROM recovery_run WHERE incident = ?1 ORDER BY started_ns";
+    let mut statement = connection.prepare(query)?;
+    statement.query_map([incident.as_str()], run)?.collect()
+}
+
+fn run(row: &Row<'_>) -> rusqlite::Result<RecoveryRun> {
+    let body: String = row.get(0)?;
+    serde_json::from_str(&body).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
+    })
+}
+
+/// Until the year 2262.
+fn signed(at: Wall) -> i64 {
+    i64::try_from(at.0).unwrap_or(i64::MAX)
+}
