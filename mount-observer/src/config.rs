@@ -1,5 +1,6 @@
 //! Every setting, with its default. Parsing is strict: an unknown key is an error.
 
+mod confine;
 mod document;
 mod keys;
 mod parse;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alert::AlertKind;
 
+pub use confine::{Confine, Confinement};
 pub use document::{commented_default, markdown};
 pub use keys::{KEYS, Key};
 pub use parse::{ConfigError, Problem, listen_address};
@@ -37,6 +39,8 @@ pub struct Config {
     pub recovery: Recovery,
     /// Mounts that may be repaired.
     pub recover: Vec<Recover>,
+    /// What the daemon takes from itself.
+    pub confine: Confine,
     /// How much is exported.
     pub metrics: Metrics,
 }

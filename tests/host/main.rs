@@ -11,6 +11,7 @@
 )]
 
 mod command_line;
+mod confined;
 mod dead;
 mod erroring;
 mod hung;

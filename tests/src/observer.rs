@@ -91,7 +91,10 @@ impl Observer {
     /// When it does not become ready; the log is printed.
     pub fn start_with(sandbox: &Sandbox, options: &Options) -> Self {
         let port = free_port();
-        let config = sandbox.path(format!("observer-{port}.toml"));
+        // In a directory of its own: the daemon may read all of it.
+        let config = sandbox
+            .directory(format!("observer-{port}"))
+            .join("config.toml");
         fs::write(&config, &options.config).expect("write the configuration");
         let mut words = options.wrapper.clone();
         words.push(binary().display().to_string());

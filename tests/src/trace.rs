@@ -30,6 +30,9 @@ pub fn judge(trace: &str, own_pid: u32, observed: &[&Path]) -> Report {
         let paths = paths_of(call, arguments);
         report.calls += usize::from(!paths.is_empty());
         let reads_link = call.starts_with("readlink");
+        if takes_out_of_its_table(call, arguments) {
+            continue;
+        }
         let own = Path::new("/proc").join(own_pid.to_string());
         if paths.iter().any(|path| {
             let is_on = |directory: &Path| Path::new(path).starts_with(directory);
@@ -52,6 +55,12 @@ fn call_of(line: &str) -> Option<(&str, &str)> {
     let (call, arguments) = line.split_once('(')?;
     let is_name = call.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     (is_name && !call.is_empty()).then_some((call, arguments))
+}
+
+/// Whether a call only takes a mount out of the table that the process has made for itself: no file
+/// system is asked for its mount point (`LOOKUP_MOUNTPOINT`, `fs/namei.c`).
+fn takes_out_of_its_table(call: &str, arguments: &str) -> bool {
+    call == "umount2" && arguments.contains("MNT_DETACH|UMOUNT_NOFOLLOW")
 }
 
 /// The paths a call names, absolute where strace could tell the directory they start from.
@@ -154,6 +163,7 @@ mod tests {
         for line in [
             r#"12 openat(AT_FDCWD</>, "/proc/self/mountinfo", O_RDONLY|O_CLOEXEC) = 3</proc/12/mountinfo>"#,
             r#"12 readlink("/proc/99/cwd", "/mnt/a/deep", 4095) = 11"#,
+            r#"12 umount2("/mnt/a", MNT_DETACH|UMOUNT_NOFOLLOW) = 0"#,
             r#"12 readlinkat(AT_FDCWD</>, "/proc/99/fd/3", "/mnt/a/file", 4095) = 11"#,
             r#"12 openat(AT_FDCWD</>, "/proc/99/fd", O_RDONLY|O_DIRECTORY) = 3"#,
             r#"12 openat(AT_FDCWD</>, "/proc/99/mountinfo", O_RDONLY) = 3"#,

@@ -83,12 +83,17 @@ pub(super) const SECTIONS: &[Section] = &[
         "recover",
         "A mount that may be repaired; several are repaired in this order, one at a time.",
     ),
+    Section::new(
+        "confine",
+        "What the daemon takes from itself once it has started.",
+    ),
     Section::new("metrics", "How much is exported."),
 ];
 
 const DURATION: &str = "a duration such as \"500ms\", \"5s\" or \"2m\"";
 const PATTERNS: &str =
     "a list of strings; `*` matches any characters, `?` one, `[ab]` one of a set";
+const CONFINEMENT: &str = "one of \"auto\" (where possible; where not, it is said), \"required\" (or it does not start), \"off\"";
 const COUNT: &str = "a whole number, 1 or more";
 
 /// A key that no flag overrides.
@@ -355,6 +360,18 @@ pub const KEYS: &[Key] = &[
         "steps",
         "a list of \"abort-connection\", \"lazy-unmount\", \"run /absolute/path ARGUMENTS\" and \"verify\"",
         "What is done, in this order, up to the first step that fails. `verify` waits until something with a living connection is mounted there again.",
+    ),
+    key(
+        "confine",
+        "mounts",
+        CONFINEMENT,
+        "A mount table of its own in which nothing observed is mounted, so that no path of the daemon leads there. Needs CAP_SYS_ADMIN at the start, which it gives up then.",
+    ),
+    key(
+        "confine",
+        "landlock",
+        CONFINEMENT,
+        "The kernel refuses the daemon every file but those it needs: /proc, /sys, its storage, its configuration (Linux 5.13, with Landlock among its security modules). A path that a later configuration names first needs a restart.",
     ),
     key(
         "metrics",

@@ -2,7 +2,7 @@
 //! really allows only shows when it is tried.
 
 use super::{
-    clock, facts,
+    clock, confine, facts,
     kernel::{Attachment, Kernel, Options},
     run,
 };
@@ -115,6 +115,10 @@ fn described(facts: &KernelFacts) -> Vec<(String, String)> {
         ("FUSE tracepoints".to_owned(), or_none(&fuse)),
         ("kprobes".to_owned(), yes_no(facts.has_kprobe_pmu)),
         ("iterators".to_owned(), or_none(&iterators)),
+        (
+            "Landlock".to_owned(),
+            confine::landlock().unwrap_or_else(|why| why),
+        ),
     ]
 }
 

@@ -70,9 +70,18 @@ impl ConfigSource {
         }
     }
 
+    fn path(&self) -> &Path {
+        self.path.as_deref().unwrap_or(Path::new(DEFAULT_FILE))
+    }
+
+    /// Where the file lies.
+    pub fn directory(&self) -> Option<&Path> {
+        self.path().parent()
+    }
+
     /// Reads the file, if there is one, and applies the flags.
     pub fn read(&self) -> Result<Config, ConfigFileError> {
-        let path = self.path.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+        let path = self.path();
         let mut config = match read_file(path) {
             Ok(text) => Config::parse(&text).map_err(|problems| ConfigFileError::Invalid {
                 path: path.to_owned(),

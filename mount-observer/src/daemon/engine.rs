@@ -290,7 +290,7 @@ impl Engine {
             Effect::FollowNfs(superblocks) => self.wanted.nfs = Some(superblocks),
             Effect::TickNow => self.is_tick_wanted = true,
             Effect::ReadLinks { tid, dfd } => {
-                self.pending.push_back(Input::Links(links::read(tid, dfd)));
+                self.pending.push_back(Input::Links(links::of(tid, dfd)));
             }
             Effect::CheckConnections(connections) => {
                 for (connection_ptr, dev) in connections {

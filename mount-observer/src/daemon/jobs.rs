@@ -16,8 +16,10 @@ use tokio::task::{JoinError, JoinSet};
 use super::{
     clock,
     config_file::ConfigSource,
+    confine::clerk,
     engine::Wanted,
     fusectl::{Access, Fusectl},
+    mountinfo::OwnTable,
     namespaces::{self, Namespaces},
     scan::{ScanError, Scanner},
     symbols::{self, Symbols},
@@ -65,6 +67,7 @@ pub struct Jobs {
     /// What the scanner gets when it comes back.
     next_holders: Option<Holders>,
     namespaces: Option<Namespaces>,
+    own: Arc<OwnTable>,
     representatives: BTreeMap<u32, u32>,
     tables_wanted: BTreeSet<u32>,
     are_tables_away: bool,
@@ -89,7 +92,7 @@ struct Demand {
 impl Jobs {
     /// Nothing runs yet, and every look is due. fusectl is opened here, once, where FUSE is part of
     /// the kernel.
-    pub fn new(scanner: Scanner, namespaces: Namespaces, facts: &KernelFacts) -> Self {
+    pub fn new(scanner: Scanner, own: Arc<OwnTable>, facts: &KernelFacts) -> Self {
         let place = facts.fusectl.as_deref();
         let hold = |place| match Fusectl::open(place) {
             Ok(fusectl) => Some(Access::Held(fusectl)),
@@ -108,7 +111,8 @@ impl Jobs {
             running: JoinSet::new(),
             scanner: Some(scanner),
             next_holders: None,
-            namespaces: Some(namespaces),
+            namespaces: Some(Namespaces::new(Arc::clone(&own))),
+            own,
             representatives: BTreeMap::new(),
             tables_wanted: BTreeSet::new(),
             are_tables_away: false,
@@ -145,7 +149,10 @@ impl Jobs {
     /// The other namespaces' tables, on this thread.
     pub fn look_at_namespaces(&mut self) -> Vec<Input> {
         let namespaces = self.namespaces.take();
-        namespaces.map_or_else(Vec::new, |namespaces| self.end(scan_namespaces(namespaces)))
+        namespaces.map_or_else(Vec::new, |namespaces| {
+            let done = scan_namespaces(namespaces, &self.own);
+            self.end(done)
+        })
     }
 
     /// Notes what the observer asked for.
@@ -196,7 +203,7 @@ impl Jobs {
     }
 
     /// Starts what is due and not away.
-    pub fn start_due(&mut self, now: Mono, own_namespace: u32) {
+    pub fn start_due(&mut self, now: Mono) {
         let looks = self.looks_due(now);
         if !looks.is_empty()
             && let Some(scanner) = self.scanner.take()
@@ -210,8 +217,9 @@ impl Jobs {
             && let Some(namespaces) = self.namespaces.take()
         {
             self.schedules.namespaces.begin(now);
+            let own = Arc::clone(&self.own);
             self.running
-                .spawn_blocking(move || scan_namespaces(namespaces));
+                .spawn_blocking(move || scan_namespaces(namespaces, &own));
         }
         if self.schedules.waiting.is_due(now)
             && !self.is_waiting_away
@@ -235,12 +243,10 @@ impl Jobs {
                 .into_iter()
                 .collect();
             let representatives = self.representatives.clone();
+            let own = Arc::clone(&self.own);
             self.running.spawn_blocking(move || {
-                Done::Tables(namespaces::read_now(
-                    &wanted,
-                    own_namespace,
-                    &representatives,
-                ))
+                let read = move || namespaces::read_now(&wanted, &own, &representatives);
+                Done::Tables(clerk::NAMESPACES.ask(read).unwrap_or_default())
             });
         }
     }
@@ -366,9 +372,15 @@ fn scan(mut scanner: Scanner, looks: Vec<Look>) -> Done {
     Done::Scans(scanner, scans)
 }
 
-fn scan_namespaces(mut namespaces: Namespaces) -> Done {
-    let (cost, inputs) = timed(|| namespaces.scan());
-    Done::Namespaces(namespaces, cost, inputs)
+/// Where the thread that reads links is gone, nothing is known any more, and that is told.
+fn scan_namespaces(mut namespaces: Namespaces, own: &Arc<OwnTable>) -> Done {
+    let scanned = clerk::NAMESPACES.ask(move || {
+        let (cost, inputs) = timed(|| namespaces.scan());
+        Done::Namespaces(namespaces, cost, inputs)
+    });
+    scanned.unwrap_or_else(|error| {
+        Done::Namespaces(Namespaces::new(Arc::clone(own)), Duration::ZERO, Err(error))
+    })
 }
 
 fn read_waiting(fusectl: &Access) -> Done {

@@ -3,13 +3,25 @@
 
 use rustix::fs::readlink;
 
+use super::confine::clerk;
 use crate::input::Links;
 
 /// `AT_FDCWD`, `include/uapi/linux/fcntl.h`.
 const AT_FDCWD: i32 = -100;
 
-/// Root and base directory of a task's failed path.
-pub fn read(tid: u32, dfd: i32) -> Links {
+/// Root and base directory of a task's failed path, as far as they can be read.
+pub fn of(tid: u32, dfd: i32) -> Links {
+    let nothing = Links {
+        tid,
+        dfd,
+        root: None,
+        base: None,
+    };
+    let links = clerk::LINKS.ask(move || read(tid, dfd));
+    links.unwrap_or(nothing)
+}
+
+fn read(tid: u32, dfd: i32) -> Links {
     let link = |name: &str| {
         readlink(format!("/proc/{tid}/{name}"), Vec::new())
             .ok()

@@ -10,8 +10,8 @@ use super::{
     facts,
     jobs::Jobs,
     kernel::Kernel,
-    mountinfo,
-    namespaces::{self, Namespaces},
+    mountinfo::OwnTable,
+    namespaces,
     run::{self, RunError},
     symbols,
 };
@@ -31,10 +31,12 @@ pub fn look(config: &Config) -> Result<Arc<Snapshot>, RunError> {
     let found = facts::gather();
     let facts = &found.facts;
     let kernel = Kernel::load(&plan(facts, Purpose::Look), &found, &run::options(config))?;
-    let own_namespace = mountinfo::namespace_of("self")
-        .map_err(|error| RunError::System("read the own mount namespace", error))?;
-    let own_table =
-        mountinfo::read_own().map_err(|error| RunError::System("read the mount table", error))?;
+    let own = OwnTable::open().map_err(|error| RunError::System("open the mount table", error))?;
+    let read_own = || {
+        let table = own.read();
+        table.map_err(|error| RunError::System("read the mount table", error))
+    };
+    let own_table = read_own()?;
     let info = SelfInfo {
         is_initial_pid_namespace: kernel.self_tgid == std::process::id(),
         is_single_look: true,
@@ -45,8 +47,8 @@ pub fn look(config: &Config) -> Result<Arc<Snapshot>, RunError> {
         engine.set_symbols(symbols);
     }
     engine.set_facts(facts);
-    engine.feed([namespaces::own_table(own_namespace, own_table)]);
-    let mut jobs = Jobs::new(kernel.scanner, Namespaces::new(own_namespace), facts);
+    engine.feed([namespaces::own_table(own.namespace(), own_table)]);
+    let mut jobs = Jobs::new(kernel.scanner, Arc::clone(&own), facts);
     engine.feed(jobs.look_at_everything());
     engine.tick();
     if let Ok(pause) = Timespec::try_from(BETWEEN) {
@@ -56,9 +58,8 @@ pub fn look(config: &Config) -> Result<Arc<Snapshot>, RunError> {
     engine.feed(jobs.look_at_everything());
     // An unmount during the look disconnects as well: only a table read afterwards tells it from a
     // death.
-    let own_table =
-        mountinfo::read_own().map_err(|error| RunError::System("read the mount table", error))?;
-    engine.feed([namespaces::own_table(own_namespace, own_table)]);
+    let own_table = read_own()?;
+    engine.feed([namespaces::own_table(own.namespace(), own_table)]);
     engine.feed(jobs.look_at_namespaces());
     engine.tick();
     let addresses = engine.take_wanted().addresses;

@@ -6,7 +6,8 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _, Seek as _},
+    io,
+    os::unix::fs::FileExt as _,
     sync::Arc,
     thread,
     time::Duration,
@@ -21,8 +22,11 @@ use tokio::sync::mpsc;
 use super::{clock, http::Heartbeats};
 use crate::time::Mono;
 
-/// The observer's own table.
+/// The table of this process: once the daemon is confined, one without the observed mounts.
 pub const OWN: &str = "/proc/self/mountinfo";
+
+/// Bytes read at a time; the kernel hands out a page or one line.
+const READ_BYTES: usize = 4096;
 
 /// Without a change the thread still wakes up this often, to show that it lives.
 const IDLE: Timespec = Timespec {
@@ -46,28 +50,90 @@ pub struct Table {
     pub bytes: Vec<u8>,
 }
 
-/// Sends the own table to the loop at every change, from a thread of its own.
-pub fn watch(tables: mpsc::Sender<Table>, heartbeats: Arc<Heartbeats>) -> io::Result<()> {
-    let table = File::open(OWN)?;
-    thread::Builder::new()
-        .name("mountinfo".to_owned())
-        .spawn(move || {
-            if let Err(error) = follow(table, &tables, &heartbeats) {
-                tracing::error!(%error, "cannot follow the mount table");
-            }
+/// The table of the namespace the observer was started in, opened there: it shows that namespace also
+/// to threads that have left it (`struct proc_mounts`, `fs/mount.h`).
+#[derive(Debug)]
+pub struct OwnTable {
+    namespace: u32,
+    file: File,
+    /// Another: each remembers which changes it was told of.
+    watched: File,
+}
+
+impl OwnTable {
+    /// Opens it. Called before anything is confined.
+    pub fn open() -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            namespace: namespace_of("self")?,
+            file: File::open(OWN)?,
+            watched: File::open(OWN)?,
+        }))
+    }
+
+    /// This process's, as if it were another's.
+    #[cfg(test)]
+    pub(super) fn of_namespace(namespace: u32) -> Arc<Self> {
+        Arc::new(Self {
+            namespace,
+            file: File::open(OWN).unwrap(),
+            watched: File::open(OWN).unwrap(),
         })
-        .map(drop)
+    }
+
+    /// The namespace's number.
+    pub const fn namespace(&self) -> u32 {
+        self.namespace
+    }
+
+    /// Reads it now.
+    pub fn read(&self) -> io::Result<Table> {
+        Ok(Table {
+            read_at: clock::now().mono,
+            bytes: read_whole(&self.file)?,
+        })
+    }
+
+    /// Sends it to the loop at every change, from a thread of its own.
+    pub fn watch(
+        self: &Arc<Self>,
+        tables: mpsc::Sender<Table>,
+        heartbeats: Arc<Heartbeats>,
+    ) -> io::Result<()> {
+        let own = Arc::clone(self);
+        thread::Builder::new()
+            .name("mountinfo".to_owned())
+            .spawn(move || {
+                if let Err(error) = follow(&own.watched, &tables, &heartbeats) {
+                    tracing::error!(%error, "cannot follow the mount table");
+                }
+            })
+            .map(drop)
+    }
+}
+
+/// From its beginning, wherever others are reading.
+fn read_whole(table: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let end = bytes.len();
+        bytes.resize(end + READ_BYTES, 0);
+        let buffer = bytes.get_mut(end..).unwrap_or_default();
+        let offset = u64::try_from(end).map_err(io::Error::other)?;
+        let read = table.read_at(buffer, offset);
+        bytes.truncate(end + read.as_ref().map_or(0, |&count| count));
+        match read {
+            Ok(0) => return Ok(bytes),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+    }
 }
 
 /// Ends when the loop has gone.
-fn follow(
-    mut table: File,
-    tables: &mpsc::Sender<Table>,
-    heartbeats: &Heartbeats,
-) -> io::Result<()> {
+fn follow(table: &File, tables: &mpsc::Sender<Table>, heartbeats: &Heartbeats) -> io::Result<()> {
     loop {
         Heartbeats::beat(&heartbeats.mountinfo, clock::now().wall);
-        let mut fd = [PollFd::new(&table, PollFlags::PRI)];
+        let mut fd = [PollFd::new(table, PollFlags::PRI)];
         let is_changed = match poll(&mut fd, Some(&IDLE)) {
             Ok(changed) => changed > 0,
             Err(rustix::io::Errno::INTR) => false,
@@ -78,9 +144,7 @@ fn follow(
         }
         let begun = clock::thread_cpu();
         let read_at = clock::now().mono;
-        table.rewind()?;
-        let mut bytes = Vec::new();
-        table.read_to_end(&mut bytes)?;
+        let bytes = read_whole(table)?;
         let cost = clock::thread_cpu().since(begun);
         if tables.blocking_send(Table { read_at, bytes }).is_err() {
             return Ok(());
@@ -96,7 +160,7 @@ fn pause(time: Duration) {
     }
 }
 
-/// Reads the own table now.
+/// Reads the table of this process now.
 pub fn read_own() -> io::Result<Table> {
     read(OWN)
 }
@@ -135,7 +199,10 @@ mod tests {
 
     #[test]
     fn the_own_namespace_and_table_can_be_read() {
-        assert!(namespace_of("self").unwrap() > 0);
-        assert!(read_own().unwrap().bytes.ends_with(b"\n"));
+        let own = OwnTable::open().unwrap();
+        assert!(own.namespace() > 0);
+        let bytes = own.read().unwrap().bytes;
+        assert!(bytes.ends_with(b"\n"));
+        assert_eq!(bytes, fs::read(OWN).unwrap());
     }
 }

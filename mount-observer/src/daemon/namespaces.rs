@@ -6,11 +6,12 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     os::fd::OwnedFd,
+    sync::Arc,
 };
 
 use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlink, readlinkat};
 
-use super::mountinfo::{self, Table};
+use super::mountinfo::{self, OwnTable, Table};
 use crate::input::Input;
 
 /// Namespaces followed at a time besides the own; the observer keeps no more, and is told how many
@@ -28,7 +29,7 @@ const REFUSED_MAX: usize = 16;
 /// What is known of the mount namespaces.
 #[derive(Debug)]
 pub struct Namespaces {
-    own: u32,
+    own: Arc<OwnTable>,
     known: BTreeMap<u32, Known>,
     left_out: u64,
     denied: u64,
@@ -44,7 +45,7 @@ struct Known {
 
 impl Namespaces {
     /// Knows only the own namespace.
-    pub fn new(own: u32) -> Self {
+    pub fn new(own: Arc<OwnTable>) -> Self {
         Self {
             own,
             known: BTreeMap::new(),
@@ -66,7 +67,11 @@ impl Namespaces {
             }
         }
         // First those that exist: what has gone makes room for what is new.
-        let all = found.keys().copied().chain([self.own]).collect();
+        let all = found
+            .keys()
+            .copied()
+            .chain([self.own.namespace()])
+            .collect();
         let unseen = |what, count| Input::Unseen { what, count };
         let mut inputs = vec![
             Input::Namespaces(all),
@@ -105,21 +110,22 @@ impl Namespaces {
             Mode::empty(),
         )?;
         let mut found: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        // It may have made itself a namespace, in which nothing is observed.
+        let myself = readlink("/proc/self", Vec::new())?;
         self.left_out = 0;
         let mut refused = Vec::new();
         let mut link = Vec::new();
         for entry in Dir::read_from(&proc)? {
             let entry = entry?;
-            let Some(pid) = entry
-                .file_name()
-                .to_str()
-                .ok()
-                .and_then(|name| name.parse().ok())
-            else {
+            let name = entry.file_name();
+            let Some(pid) = name.to_str().ok().and_then(|name| name.parse().ok()) else {
                 continue;
             };
+            if name == &*myself {
+                continue;
+            }
             let namespace = match namespace_of(&proc, pid, &mut link) {
-                Ok(Some(namespace)) if namespace != self.own => namespace,
+                Ok(Some(namespace)) if namespace != self.own.namespace() => namespace,
                 Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
                     refused.push(pid);
                     continue;
@@ -134,7 +140,9 @@ impl Namespaces {
                 None => self.left_out += 1,
             }
         }
-        self.denied = count(refused.len()) - count(in_known_namespaces(&refused, &found));
+        let own = self.own.read()?.bytes;
+        let known = in_known_namespaces(own, &refused, &found);
+        self.denied = count(refused.len()) - count(known);
         Ok(found)
     }
 }
@@ -144,7 +152,7 @@ impl Namespaces {
 ///
 /// A mount table, unlike the link, is open to all (`mounts_open_common`, `fs/proc_namespace.c`,
 /// v6.18), and a mount id belongs to one mount in one namespace only.
-fn in_known_namespaces(refused: &[u32], found: &BTreeMap<u32, Vec<u32>>) -> usize {
+fn in_known_namespaces(own: Vec<u8>, refused: &[u32], found: &BTreeMap<u32, Vec<u32>>) -> usize {
     if refused.is_empty() {
         return 0;
     }
@@ -152,10 +160,7 @@ fn in_known_namespaces(refused: &[u32], found: &BTreeMap<u32, Vec<u32>>) -> usiz
         .values()
         .take(REFUSED_MAX)
         .filter_map(|pids| pids.first());
-    let tables: Vec<_> = [table_of("self")]
-        .into_iter()
-        .chain(others.map(table_of))
-        .collect();
+    let tables: Vec<_> = [own].into_iter().chain(others.map(table_of)).collect();
     let lines = tables
         .iter()
         .flat_map(|table| table.split(|&byte| byte == b'\n'));
@@ -182,15 +187,15 @@ fn count(number: usize) -> u64 {
 }
 
 /// Reads the tables of some namespaces now, the own among them.
-pub fn read_now(namespaces: &[u32], own: u32, representatives: &BTreeMap<u32, u32>) -> Vec<Input> {
+pub fn read_now(
+    namespaces: &[u32],
+    own: &OwnTable,
+    representatives: &BTreeMap<u32, u32>,
+) -> Vec<Input> {
     let mut inputs = Vec::new();
     for &namespace in namespaces {
-        if namespace == own {
-            inputs.extend(
-                mountinfo::read_own()
-                    .ok()
-                    .map(|table| own_table(own, table)),
-            );
+        if namespace == own.namespace() {
+            inputs.extend(own.read().ok().map(|table| own_table(namespace, table)));
         } else if let Some(&pid) = representatives.get(&namespace) {
             inputs.extend(read(namespace, pid).map(|read| table(namespace, read)));
         }
@@ -258,7 +263,7 @@ mod tests {
     #[test]
     fn with_another_own_namespace_this_one_is_foreign_and_read_once() {
         let here = mountinfo::namespace_of("self").unwrap();
-        let mut namespaces = Namespaces::new(1);
+        let mut namespaces = Namespaces::new(OwnTable::of_namespace(1));
         let tables = |inputs: Vec<Input>| -> Vec<u32> {
             inputs
                 .into_iter()
@@ -285,7 +290,10 @@ mod tests {
     #[test]
     fn a_process_with_our_mounts_lives_in_our_namespace_and_one_that_is_gone_does_not() {
         let own = std::process::id();
-        assert_eq!(in_known_namespaces(&[own, u32::MAX], &BTreeMap::new()), 1);
+        assert_eq!(
+            in_known_namespaces(table_of("self"), &[own, u32::MAX], &BTreeMap::new()),
+            1
+        );
         assert_eq!(
             mount_id(b"34 1 254:0 / / rw - ext4 /dev/vda rw"),
             Some(&b"34"[..])

@@ -23,7 +23,7 @@ use self::{
 use super::{
     clock,
     config_file::ConfigSource,
-    confine,
+    confine::{self, ConfineError, Grant, Needs},
     engine::{Engine, slow_ns},
     facts::{self, Gathered},
     hand::Hand,
@@ -32,8 +32,8 @@ use super::{
     jobs::{Jobs, Outcome},
     kernel::{Kernel, LoadError, Options},
     log::LogGuard,
-    mountinfo,
-    namespaces::{self, Namespaces},
+    mountinfo::{self, OwnTable},
+    namespaces,
     notify::ServiceManager,
     ring::{BATCH_MAX, Ring},
 };
@@ -80,6 +80,9 @@ pub enum RunError {
     /// The process that carries out recoveries.
     #[error("cannot start the process that carries out recoveries")]
     Hand(#[source] io::Error),
+    /// What was required could not be given up.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
     /// The configured scope.
     #[error("bad scope")]
     Scope(#[from] ScopeError),
@@ -103,9 +106,16 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
     report(&kernel.probes);
     let hand = recovery::is_wanted(config).then(Hand::start).transpose();
     let hand = hand.map_err(RunError::Hand)?;
-    if let Err(error) = confine::confine(matches!(facts.fuse, Fuse::Absent | Fuse::Module)) {
-        tracing::warn!(%error, "cannot give up privileges that are not needed");
-    }
+    // Opened before the threads leave the namespace it is of.
+    let own = OwnTable::open().map_err(|error| RunError::System("open the mount table", error))?;
+    confine::confine(
+        config.confine,
+        Needs {
+            scope: &config.scope,
+            grants: grants(config, &source),
+            opens_module_btf: matches!(facts.fuse, Fuse::Absent | Fuse::Module),
+        },
+    )?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -114,7 +124,7 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
         .build()
         .map_err(|error| RunError::System("start the event loop", error))?;
     let result = runtime.block_on(async {
-        let (mut daemon, shared, tables) = Daemon::start(config, source, kernel, &found, log)?;
+        let (mut daemon, shared, tables) = Daemon::start(config, source, kernel, &found, own, log)?;
         daemon.recovery = Recovery::new(config, hand);
         http::serve(listener, shared)?;
         tracing::info!(%address, statx = plan.statx.name(), "observing");
@@ -123,6 +133,16 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
     // A job that hangs in the kernel must not keep us: the process ends without it.
     runtime.shutdown_background();
     result
+}
+
+/// Files the daemon goes on needing besides the kernel's.
+fn grants(config: &Config, source: &ConfigSource) -> Vec<Grant> {
+    // A file that is replaced is found in its directory only.
+    let mut grants: Vec<_> = source.directory().map(Grant::read).into_iter().collect();
+    if !config.storage.path.is_empty() {
+        grants.push(Grant::write(&config.storage.path));
+    }
+    grants
 }
 
 /// Says how the probes ended up; each by itself is told at the level of debugging.
@@ -169,7 +189,7 @@ struct Daemon {
     exits: Exits,
     source: Arc<ConfigSource>,
     config: Config,
-    own_namespace: u32,
+    own: Arc<OwnTable>,
     ticked: Mono,
     heartbeats: Arc<Heartbeats>,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
@@ -190,10 +210,9 @@ impl Daemon {
         source: ConfigSource,
         kernel: Kernel,
         found: &Gathered,
+        own: Arc<OwnTable>,
         log: &LogGuard,
     ) -> Result<(Self, Shared, mpsc::Receiver<mountinfo::Table>), RunError> {
-        let own_namespace = mountinfo::namespace_of("self")
-            .map_err(|error| RunError::System("read the own mount namespace", error))?;
         let info = SelfInfo {
             is_initial_pid_namespace: kernel.self_tgid == std::process::id(),
             is_single_look: false,
@@ -211,13 +230,14 @@ impl Daemon {
         let shared = Shared::new(seen, limit, Arc::clone(&heartbeats), log.dropped());
         let (table_changes, tables) = mpsc::channel(mountinfo::QUEUE_MAX);
         // Watched before it is first read: no change falls between the two.
-        mountinfo::watch(table_changes, Arc::clone(&heartbeats))
+        own.watch(table_changes, Arc::clone(&heartbeats))
             .map_err(|error| RunError::System("watch the mount table", error))?;
-        let own_table = mountinfo::read_own()
+        let own_table = own
+            .read()
             .map_err(|error| RunError::System("read the mount table", error))?;
-        engine.feed([namespaces::own_table(own_namespace, own_table)]);
+        engine.feed([namespaces::own_table(own.namespace(), own_table)]);
 
-        let mut jobs = Jobs::new(kernel.scanner, Namespaces::new(own_namespace), &found.facts);
+        let mut jobs = Jobs::new(kernel.scanner, Arc::clone(&own), &found.facts);
         if found.symbols.is_none() {
             engine.await_symbols();
             jobs.want_symbols();
@@ -235,7 +255,7 @@ impl Daemon {
             exits: Exits::default(),
             source: Arc::new(source),
             config: config.clone(),
-            own_namespace,
+            own,
             ticked: clock::now().mono,
             heartbeats,
             snapshots,
@@ -282,7 +302,7 @@ impl Daemon {
                 table = tables.recv() => {
                     let table = table.ok_or(RunError::TableLost)?;
                     self.drain();
-                    self.engine.feed([namespaces::own_table(self.own_namespace, table)]);
+                    self.engine.feed([namespaces::own_table(self.own.namespace(), table)]);
                 }
                 change = loaded(&mut self.fuse) => self.follow(change),
                 change = self.nfs.done() => self.follow_nfs(change),
@@ -361,8 +381,12 @@ impl Daemon {
 
     fn reconfigure(&mut self, config: Config) {
         let old = &self.config;
-        if config.web != old.web || config.log != old.log || config.probes != old.probes {
-            tracing::warn!("a change of [web], [log] or [probes] needs a restart");
+        if config.web != old.web
+            || config.log != old.log
+            || config.probes != old.probes
+            || config.confine != old.confine
+        {
+            tracing::warn!("a change of [web], [log], [probes] or [confine] needs a restart");
         }
         if let Err(error) = self.engine.reconfigure(&config) {
             tracing::error!(%error, "the old configuration stays in force");
@@ -394,7 +418,7 @@ impl Daemon {
             self.recovery.start(job);
         }
         self.recovery.look(now.mono);
-        self.jobs.start_due(now.mono, self.own_namespace);
+        self.jobs.start_due(now.mono);
         if let Some(snapshot) = self.engine.take_snapshot() {
             self.service.progress(now, Some(&snapshot));
             self.snapshots.send_replace(Some(snapshot));
