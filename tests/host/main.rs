@@ -18,6 +18,7 @@ mod hung;
 mod identity;
 mod loss;
 mod quiet;
+mod recovery;
 mod scale;
 mod touchless;
 

@@ -33,15 +33,26 @@ pub(super) struct Recovery {
     is_locked: bool,
     is_looking: bool,
     looked_at: Option<Mono>,
-    was_enabled: Option<bool>,
+    was: Option<Allowed>,
     tasks: JoinSet<Done>,
+}
+
+/// Whether recoveries may do something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Allowed {
+    /// The enabling file is there, and nobody else repairs.
+    Yes,
+    /// It is not.
+    No,
+    /// Cannot be said, or somebody else repairs.
+    Unknown(String),
 }
 
 /// What a task brought.
 #[derive(Debug)]
 enum Done {
-    /// Whether recoveries are enabled, and whether this observer is the one that repairs.
-    Looked { is_enabled: bool, is_locked: bool },
+    /// Whether recoveries may do something.
+    Looked(Allowed),
     /// A step.
     Step(Input),
 }
@@ -62,7 +73,7 @@ impl Recovery {
             is_locked: false,
             is_looking: false,
             looked_at: None,
-            was_enabled: None,
+            was: None,
             tasks: JoinSet::new(),
         }
     }
@@ -85,16 +96,8 @@ impl Recovery {
         self.looked_at = Some(now);
         self.is_looking = true;
         let (path, lock, is_locked) = (self.enabled_by.clone(), self.lock.clone(), self.is_locked);
-        self.tasks.spawn_blocking(move || {
-            let is_done = |action| matches!(hand.ask(Task::Act(action)), Ok(Answer::Done));
-            let is_there = is_done(Action::IsThere { path });
-            // Locked only once it is needed: a dry run locks nobody out.
-            let is_locked = is_locked || is_there && is_done(Action::Lock { path: lock });
-            Done::Looked {
-                is_enabled: is_there && is_locked,
-                is_locked,
-            }
-        });
+        self.tasks
+            .spawn_blocking(move || Done::Looked(allowed(&hand, &path, &lock, is_locked)));
     }
 
     /// Starts a step.
@@ -118,10 +121,7 @@ impl Recovery {
     pub(super) async fn next(&mut self) -> Option<Input> {
         match self.tasks.join_next().await {
             Some(Ok(Done::Step(input))) => Some(input),
-            Some(Ok(Done::Looked {
-                is_enabled,
-                is_locked,
-            })) => self.looked(is_enabled, is_locked),
+            Some(Ok(Done::Looked(allowed))) => self.looked(allowed),
             Some(Err(error)) => {
                 // A defect of ours; the run waits for its own time limit.
                 tracing::error!(%error, "a step of a recovery was lost");
@@ -132,19 +132,48 @@ impl Recovery {
         }
     }
 
-    fn looked(&mut self, is_enabled: bool, is_locked: bool) -> Option<Input> {
+    fn looked(&mut self, allowed: Allowed) -> Option<Input> {
         self.is_looking = false;
-        self.is_locked = is_locked;
-        if self.was_enabled == Some(is_enabled) {
+        self.is_locked = self.is_locked || allowed == Allowed::Yes;
+        if self.was.as_ref() == Some(&allowed) {
             return None;
         }
-        self.was_enabled = Some(is_enabled);
-        tracing::info!(
-            is_enabled,
-            enabled_by = self.enabled_by,
-            "recovery: whether it is allowed"
-        );
+        let is_enabled = allowed == Allowed::Yes;
+        match &allowed {
+            Allowed::Yes => tracing::info!(enabled_by = self.enabled_by, "recovery is allowed"),
+            Allowed::No => tracing::info!(
+                enabled_by = self.enabled_by,
+                "recovery only says what it would do: the enabling file does not exist"
+            ),
+            Allowed::Unknown(why) => tracing::warn!(why, "recovery only says what it would do"),
+        }
+        self.was = Some(allowed);
         Some(Input::RecoveryEnabled(is_enabled))
+    }
+}
+
+/// Looks for the enabling file and, once it is there, sees to it that nobody else repairs: a dry run
+/// locks nobody out.
+fn allowed(hand: &Hand, path: &str, lock: &str, is_locked: bool) -> Allowed {
+    let cannot = |what: String, answer| Allowed::Unknown(format!("{what}: {}", outcome(answer).1));
+    match hand.ask(Task::Act(Action::IsThere {
+        path: path.to_owned(),
+    })) {
+        Ok(Answer::Done) => {}
+        Ok(Answer::No) => return Allowed::No,
+        other => return cannot(format!("cannot look for {path}"), other),
+    }
+    if is_locked {
+        return Allowed::Yes;
+    }
+    match hand.ask(Task::Act(Action::Lock {
+        path: lock.to_owned(),
+    })) {
+        Ok(Answer::Done) => Allowed::Yes,
+        Ok(Answer::No) => {
+            Allowed::Unknown(format!("another observer repairs here: it holds {lock}"))
+        }
+        other => cannot(format!("cannot lock {lock}"), other),
     }
 }
 
@@ -199,17 +228,16 @@ fn outcome(answer: Result<Answer, HandError>) -> (Outcome, String) {
     }
 }
 
-/// Tells what a recovery came to, one line each.
+/// Tells what a recovery came to.
 pub(super) fn log(run: &RecoveryRun) {
-    let Some(last) = run.steps.last() else {
+    let (Some(last), Some(outcome)) = (run.steps.last(), run.outcome) else {
         return;
     };
     let steps: Vec<&str> = run.steps.iter().map(|step| step.step.as_str()).collect();
-    let outcome = run.outcome.map_or("under way", Outcome::name);
     tracing::warn!(
         mountpoint = run.mount_point,
         incident = run.incident.as_str(),
-        outcome,
+        outcome = outcome.name(),
         steps = steps.join(", "),
         detail = last.detail,
         "recovery"
