@@ -17,6 +17,7 @@ mod offsets;
 mod record;
 mod rows;
 mod settings;
+mod shadow;
 mod syscalls;
 mod text;
 mod totals;
@@ -33,9 +34,15 @@ pub use nfs::{
 pub use offsets::{
     ABSENT, CAST, CAST_TYPES, FieldPath, HELPER_SWITCHES, HelperSwitch, MAY_READ_KERNEL, OFFSETS,
 };
-pub use record::{PATH_MAX_BYTES, PathRecord, Record, RecordKind};
-pub use rows::{HolderRow, QUEUED_MAX, QueuedRow, RowKind, STACK_DEPTH, TaskRow};
+pub use record::{
+    NAME_BYTES, PATH_MAX_BYTES, PathRecord, Record, RecordKind, RiskRecord, WRITING_OPCODES,
+};
+pub use rows::{
+    FILE_PATH_BYTES, FileRow, HolderRow, PathForm, QUEUED_MAX, QueuedRow, RowKind, STACK_DEPTH,
+    TaskRow,
+};
 pub use settings::{ScanMode, Settings};
+pub use shadow::{EXPECTED_MAX, ShadowSlot};
 pub use syscalls::{
     AT_FDCWD, MATCHED_PATH_BYTES, MountPath, MountTarget, NO_ARGUMENT, PathArguments,
     SCOPE_FILTER_WORDS, SYSCALL_OPS_MAX, SyscallOp,

@@ -38,6 +38,8 @@ pub const OFFSETS: &[FieldPath] = &[
     field("OFF_REQ_FM", "fuse_req", "fm"),
     field("OFF_REQ_CHAN", "fuse_req", "chan"),
     field("OFF_ARGS_OPCODE", "fuse_args", "opcode"),
+    field("OFF_ARGS_NODEID", "fuse_args", "nodeid"),
+    field("OFF_ARGS_IN", "fuse_args", "in_args"),
     field("OFF_FM_SB", "fuse_mount", "sb"),
     field("OFF_FM_FC", "fuse_mount", "fc"),
     field("OFF_SB_DEV", "super_block", "s_dev"),
@@ -70,12 +72,22 @@ pub const OFFSETS: &[FieldPath] = &[
     field("OFF_TASK_FILES", "task_struct", "files"),
     field("OFF_TASK_NSPROXY", "task_struct", "nsproxy"),
     field("OFF_SIGNAL_LIVE", "signal_struct", "live"),
+    field("OFF_SIGNAL_OOM_MM", "signal_struct", "oom_mm"),
     field("OFF_ND_DENTRY", "nameidata", "path.dentry"),
     field("OFF_DENTRY_SB", "dentry", "d_sb"),
     field("OFF_INODE_SB", "inode", "i_sb"),
+    field("OFF_DENTRY_PARENT", "dentry", "d_parent"),
+    field("OFF_DENTRY_NAME", "dentry", "d_name.name"),
     field("OFF_INODE_RDEV", "inode", "i_rdev"),
+    field("OFF_INODE_NUMBER", "inode", "i_ino"),
+    field("OFF_INODE_SIZE", "inode", "i_size"),
+    field("OFF_FUSE_INODE_NODEID", "fuse_inode", "nodeid"),
     field("OFF_FILE_INODE", "file", "f_inode"),
     field("OFF_FILE_PRIVATE", "file", "private_data"),
+    field("OFF_FILE_MODE", "file", "f_mode"),
+    field("OFF_FILE_POSITION", "file", "f_pos"),
+    field("OFF_FILE_PATH", "file", "f_path"),
+    field("OFF_FILE_DENTRY", "file", "f_path.dentry"),
     field("OFF_FILES_FDT", "files_struct", "fdt"),
     field("OFF_FDT_MAX_FDS", "fdtable", "max_fds"),
     field("OFF_FDT_FD", "fdtable", "fd"),
@@ -142,8 +154,9 @@ pub const CAST: (&str, u32) = ("bpf_rdonly_cast", 0x6b66_0001);
 
 /// Numbers of types in the kernel's BTF, for [`CAST`]: the global each goes to, and the struct. Of several
 /// structs for one global the first that exists counts.
-pub const CAST_TYPES: [(&str, &str); 3] = [
+pub const CAST_TYPES: [(&str, &str); 4] = [
     ("TYPE_FUSE_DEV", "fuse_dev"),
+    ("TYPE_FUSE_INODE", "fuse_inode"),
     ("TYPE_CONNECTION", "fuse_chan"),
     ("TYPE_CONNECTION", "fuse_conn"),
 ];

@@ -25,6 +25,11 @@ pub enum RecordKind {
     /// A descriptor of `/dev/fuse` was closed for good; `dev` is 0 when the connection could not be
     /// read.
     DeviceReleased = 7,
+    /// A FUSE request that was to write something came to nothing: a [`RiskRecord`].
+    WriteFailed = 8,
+    /// Something was written below a mount point on which nothing is mounted: a [`PathRecord`] whose `dev`
+    /// is the place in `EXPECTED`.
+    ShadowWrite = 9,
 }
 
 impl RecordKind {
@@ -38,6 +43,8 @@ impl RecordKind {
             5 => Some(Self::ServerExit),
             6 => Some(Self::ConnectionAborted),
             7 => Some(Self::DeviceReleased),
+            8 => Some(Self::WriteFailed),
+            9 => Some(Self::ShadowWrite),
             _ => None,
         }
     }
@@ -58,8 +65,8 @@ impl RecordKind {
 pub struct Record {
     /// [`RecordKind`] as a number.
     pub kind: u32,
-    /// Operation, as [`crate::Op`] encodes it; 0 for a server's exit and a closed descriptor; the
-    /// [`crate::AbortCause`] of an abort.
+    /// Operation, as [`crate::Op`] encodes it; 0 for a closed descriptor; the [`crate::AbortCause`] of an
+    /// abort; 1 for the exit of a server that the kernel killed for its memory, else 0.
     pub op: u32,
     /// `CLOCK_MONOTONIC`, ns, when the record was made.
     pub time_ns: u64,
@@ -112,3 +119,54 @@ pub struct PathRecord {
     pub path: [u8; PATH_MAX_BYTES],
 }
 wire!(PathRecord, 344);
+
+/// FUSE opcodes that write something, as bits: what fails of them is data at risk. By number, 4 to 53:
+/// `SETATTR`, `SYMLINK`, `MKNOD`, `MKDIR`, `UNLINK`, `RMDIR`, `RENAME`, `LINK`; `WRITE`, `RELEASE`,
+/// `FSYNC`, `FLUSH`, `CREATE`; `FALLOCATE`, `RENAME2`, `COPY_FILE_RANGE`, `TMPFILE`,
+/// `COPY_FILE_RANGE_64`.
+pub const WRITING_OPCODES: u64 = 1 << 4
+    | 1 << 6
+    | 0b11_1111 << 8
+    | 1 << 16
+    | 1 << 18
+    | 1 << 20
+    | 1 << 25
+    | 1 << 35
+    | 1 << 43
+    | 1 << 45
+    | 1 << 47
+    | 1 << 51
+    | 1 << 53;
+
+/// Bytes of a file's name, its NUL included (`NAME_MAX`, `include/uapi/linux/limits.h`).
+pub const NAME_BYTES: usize = 256;
+
+/// A record about a FUSE request that was to write something.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "decode",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::KnownLayout,
+        zerocopy::Immutable
+    )
+)]
+pub struct RiskRecord {
+    /// The fixed part.
+    pub record: Record,
+    /// The FUSE node the request is about: of one that has a name, the directory.
+    pub nodeid: u64,
+    /// The first byte concerned; `u64::MAX` when not known.
+    pub offset: u64,
+    /// How many bytes; `u64::MAX` when not known.
+    pub length: u64,
+    /// 1 when the connection refused it before it was sent.
+    pub is_refused: u32,
+    /// Bytes of `name` in use, without the NUL; 0 for none.
+    pub name_len: u32,
+    /// The name in the request; of a rename the old one, of a link the new one.
+    pub name: [u8; NAME_BYTES],
+}
+wire!(RiskRecord, 360);

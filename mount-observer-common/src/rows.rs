@@ -21,6 +21,8 @@ pub enum RowKind {
     Queued = 2,
     /// [`TaskRow`].
     Task = 3,
+    /// [`FileRow`], and the bytes of its path.
+    File = 4,
 }
 
 /// One open `/dev/fuse` descriptor of one process.
@@ -151,3 +153,64 @@ pub struct TaskRow {
     pub stack: [u64; STACK_DEPTH],
 }
 wire!(TaskRow, 208);
+
+/// Longest path that follows a [`FileRow`], its NUL included; of a longer one nothing follows.
+pub const FILE_PATH_BYTES: usize = 1024;
+
+/// How the bytes that follow a [`FileRow`] are to be read.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathForm {
+    /// There are none.
+    None = 0,
+    /// The path as the kernel shows it to the observer (`d_path`).
+    Path = 1,
+    /// The names of the file and of the directories above it up to the root of its filesystem, each with
+    /// its NUL.
+    Names = 2,
+    /// The same, and there were more directories.
+    LastNames = 3,
+}
+
+/// One file that some process has open for writing. `path_len` bytes of path follow, and as many zeroes
+/// as make `size` a multiple of 8.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "decode",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::KnownLayout,
+        zerocopy::Immutable
+    )
+)]
+pub struct FileRow {
+    /// [`RowKind::File`].
+    pub kind: u32,
+    /// Size of this row and of what follows.
+    pub size: u32,
+    /// `file.f_pos`: what was last read or written without a position of its own ends there.
+    pub position: u64,
+    /// `inode.i_size`.
+    pub length: u64,
+    /// The FUSE node; 0 when not known.
+    pub nodeid: u64,
+    /// `inode.i_ino`.
+    pub inode: u64,
+    /// The process.
+    pub tgid: u32,
+    /// The first of its threads that share the descriptor.
+    pub tid: u32,
+    /// The descriptor.
+    pub fd: u32,
+    /// `s_dev` of the superblock.
+    pub dev: u32,
+    /// [`PathForm`] as a number.
+    pub path_form: u32,
+    /// Bytes of path that follow.
+    pub path_len: u32,
+    /// The process's name.
+    pub comm: [u8; COMM_BYTES],
+}
+wire!(FileRow, 80);

@@ -8,6 +8,10 @@ use mount_observer_common::CAST;
 #[unsafe(no_mangle)]
 pub static TYPE_FUSE_DEV: Global<u32> = Global::new(0);
 
+/// Injected as well.
+#[unsafe(no_mangle)]
+pub static TYPE_FUSE_INODE: Global<u32> = Global::new(0);
+
 /// Injected as well: `struct fuse_conn`, or since 7.2 `struct fuse_chan`.
 #[unsafe(no_mangle)]
 pub static TYPE_CONNECTION: Global<u32> = Global::new(0);

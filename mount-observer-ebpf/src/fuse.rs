@@ -4,3 +4,4 @@ mod abort;
 mod call;
 mod end;
 mod request;
+mod risk;

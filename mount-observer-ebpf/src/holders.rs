@@ -22,10 +22,14 @@ const FUSE_RDEV: u32 = 10 << 20 | 229;
 /// `struct bpf_iter__task_file`, whose layout is part of the iterator's contract.
 #[repr(C)]
 pub struct TaskFile {
-    meta: *const Meta,
-    task: *const u8,
-    fd: u32,
-    file: *const u8,
+    /// Where rows go.
+    pub meta: *const Meta,
+    /// The task; null at the end.
+    pub task: *const u8,
+    /// The descriptor.
+    pub fd: u32,
+    /// The file; null at the end.
+    pub file: *const u8,
 }
 
 #[unsafe(no_mangle)]

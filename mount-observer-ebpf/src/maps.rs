@@ -6,9 +6,10 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, RingBuf, lpm_trie::Key},
 };
 use mount_observer_common::{
-    CALLS_MAX, Call, Counter, FuseCall, HolderRow, InFlight, MountPath, MountTarget,
+    CALLS_MAX, Call, Counter, EXPECTED_MAX, FuseCall, HolderRow, InFlight, MountPath, MountTarget,
     NFS_NAME_BYTES, NFS_NAMES_MAX, NFS_SERVERS_MAX, NfsServer, NfsWalk, PathArguments, QueuedRow,
-    SCOPE_FILTER_WORDS, SYSCALL_OPS_MAX, Settings, TaskRow, TextRanges, TotalsKey, TotalsSlot,
+    SCOPE_FILTER_WORDS, SYSCALL_OPS_MAX, Settings, ShadowSlot, TaskRow, TextRanges, TotalsKey,
+    TotalsSlot,
 };
 
 use crate::memo::Memo;
@@ -94,6 +95,24 @@ pub static NFS_SERVERS: HashMap<u64, NfsServer> = HashMap::with_max_entries(NFS_
 #[map]
 pub static NFS_WALK: Array<NfsWalk> = Array::with_max_entries(1, 0);
 
+/// Superblocks whose files open for writing are looked for, and whether they are FUSE's. Written by the
+/// daemon before each look.
+#[map]
+pub static FILES_ASKED: HashMap<u32, u32> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+
+/// Mount points on which something should be mounted and is not; the value is the place in
+/// `SHADOW_WRITES`. One entry each, for what lies below.
+#[map]
+pub static EXPECTED: LpmTrie<MountPath, u32> = LpmTrie::with_max_entries(EXPECTED_MAX, 0);
+
+/// What was written below each. 64 x 24 B per CPU.
+#[map]
+pub static SHADOW_WRITES: PerCpuArray<ShadowSlot> = PerCpuArray::with_max_entries(EXPECTED_MAX, 0);
+
+/// As `PATH_KEY`, for the program that looks for these.
+#[map]
+pub static SHADOW_KEY: PerCpuArray<Key<MountPath>> = PerCpuArray::with_max_entries(1, 0);
+
 /// What the kernel calls each NFS procedure, by protocol and number; empty until it was met.
 /// 512 x 24 B.
 #[map]
@@ -133,4 +152,6 @@ pub struct Scratch {
     pub walk: crate::walk::Walk,
     /// The row of a task.
     pub task: TaskRow,
+    /// The row of a file and its path.
+    pub file: crate::files::Room,
 }

@@ -7,7 +7,7 @@ use crate::{
     errno::is_recorded,
     kernel::{mount_namespace, with_current},
     record::{self, Facts, Wake},
-    totals,
+    totals::{self, BURST_RECORDS},
 };
 
 /// What a record says besides the caller and the path.
@@ -30,7 +30,7 @@ impl Sample {
     #[inline(always)]
     pub fn leave(&self, slot: *mut TotalsSlot, describe: impl FnOnce(*mut PathRecord)) {
         // SAFETY: from slot_of.
-        let Some(suppressed) = (unsafe { totals::admit(slot, self.now_ns) }) else {
+        let Some(suppressed) = (unsafe { totals::admit(slot, self.now_ns, BURST_RECORDS) }) else {
             return;
         };
         let Some(mut room) = record::reserve::<PathRecord>() else {

@@ -9,8 +9,8 @@ use mount_observer_common::{Counter, Record, RecordKind};
 use crate::{
     counters::count,
     kernel::{
-        OFF_SIGNAL_LIVE, OFF_TASK_EXIT_CODE, OFF_TASK_PID, OFF_TASK_SIGNAL, OFF_TASK_TGID, Typed,
-        field, follow,
+        OFF_SIGNAL_LIVE, OFF_SIGNAL_OOM_MM, OFF_TASK_EXIT_CODE, OFF_TASK_PID, OFF_TASK_SIGNAL,
+        OFF_TASK_TGID, Typed, exists, field, follow,
     },
     maps::SERVERS,
     record::{self, Facts, Wake},
@@ -38,7 +38,7 @@ fn server_exit(context: BtfTracePointContext) -> i32 {
     };
     let facts = Facts {
         kind: RecordKind::ServerExit,
-        op: 0,
+        op: u16::from(is_oom_victim(signal)),
         // SAFETY: the helper has no requirement.
         time_ns: unsafe { bpf_ktime_get_ns() },
         latency_ns: 0,
@@ -55,4 +55,11 @@ fn server_exit(context: BtfTracePointContext) -> i32 {
     }
     record::submit(room, Wake::Now);
     0
+}
+
+/// Whether the kernel chose the process to free its memory: the mark is never taken back
+/// (`mark_oom_victim`, `mm/oom_kill.c`, v5.10 to v7.3).
+#[inline(always)]
+fn is_oom_victim(signal: *const u8) -> bool {
+    exists(&OFF_SIGNAL_OOM_MM) && !follow::<Typed>(signal, &OFF_SIGNAL_OOM_MM).is_null()
 }

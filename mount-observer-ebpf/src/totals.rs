@@ -7,7 +7,10 @@ use mount_observer_common::{BUCKETS, Counter, TotalsKey, TotalsSlot, bucket_of};
 use crate::{counters::count, maps::TOTALS};
 
 /// Records of one superblock, operation and errno per CPU in one window; the rest is counted.
-const BURST_RECORDS: u32 = 4;
+pub const BURST_RECORDS: u32 = 4;
+
+/// The same for requests that were to write something: each may be another part of another file.
+pub const BURST_RISKS: u32 = 64;
 
 /// Length of that window.
 const WINDOW_NS: u64 = 1_000_000_000;
@@ -65,19 +68,20 @@ pub unsafe fn add_latency(slot: *mut TotalsSlot, now_ns: u64, latency_ns: u64, i
     }
 }
 
-/// Whether this operation may leave a record, and how many before it could not.
+/// Whether this operation may leave a record, one of `burst` in a window, and how many before it could
+/// not.
 ///
 /// # Safety
 /// `slot` must come from [`slot_of`].
 #[inline(always)]
-pub unsafe fn admit(slot: *mut TotalsSlot, now_ns: u64) -> Option<u32> {
+pub unsafe fn admit(slot: *mut TotalsSlot, now_ns: u64, burst: u32) -> Option<u32> {
     // SAFETY: a live map value of this CPU.
     let slot = unsafe { &mut *slot };
     if now_ns.wrapping_sub(slot.window_ns) >= WINDOW_NS {
         slot.window_ns = now_ns;
         slot.window_records = 0;
     }
-    if slot.window_records >= BURST_RECORDS {
+    if slot.window_records >= burst {
         slot.suppressed += 1;
         count(Counter::RecordsSuppressed);
         return None;

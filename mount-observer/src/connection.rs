@@ -17,9 +17,8 @@ use crate::{
     time::Mono,
 };
 
-use exit::exit_text;
-
 pub use death::{Cause, Confirmation, Death};
+pub use exit::Exit;
 
 /// Servers remembered per connection, those that left included.
 const SERVERS_MAX: usize = 16;
@@ -52,8 +51,7 @@ pub struct Connection {
 struct ServerState {
     comm: String,
     stopped_since: Option<Mono>,
-    /// The raw wait status.
-    exit: Option<u32>,
+    exit: Option<Exit>,
     /// Whether the last complete scan saw it hold the connection.
     is_holding: bool,
 }
@@ -210,11 +208,11 @@ impl Connection {
     }
 
     /// A server ended; says whether it was one of ours.
-    pub fn server_exited(&mut self, pid: u32, status: u32) -> bool {
+    pub fn server_exited(&mut self, pid: u32, exit: Exit) -> bool {
         let Some(server) = self.servers.get_mut(&pid) else {
             return false;
         };
-        server.exit = Some(status);
+        server.exit = Some(exit);
         server.is_holding = false;
         server.stopped_since = None;
         true
@@ -269,7 +267,7 @@ impl Connection {
                 (true, Some(_)) => ServerStatus::Stopped,
                 (true, None) => ServerStatus::Running,
             },
-            exit: server.exit.map(exit_text),
+            exit: server.exit.map(Exit::text),
         };
         self.servers.iter().map(view).collect()
     }

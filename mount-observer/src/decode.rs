@@ -5,8 +5,10 @@
 //! reported as such.
 
 mod event;
+mod file;
 
-pub use event::{Abort, Ended, Event, PathArgument, event};
+pub use event::{Abort, Ended, Event, PathArgument, Write, event};
+pub use file::{File, Name};
 
 use std::time::Duration;
 
@@ -118,6 +120,8 @@ pub enum Row {
     Queued(Queued),
     /// A task.
     Task(Box<Task>),
+    /// A file that is open for writing.
+    File(Box<File>),
 }
 
 /// A request that was sent.
@@ -206,6 +210,8 @@ fn read_row(row: &[u8]) -> Option<Row> {
     } else if is(RowKind::Task) {
         let (row, _) = TaskRow::read_from_prefix(row).ok()?;
         Some(Row::Task(Box::new(task(&row))))
+    } else if is(RowKind::File) {
+        file::file(row).map(Box::new).map(Row::File)
     } else {
         None
     }

@@ -31,6 +31,13 @@ pub enum Input {
         /// Whether every sleeping task's stack was looked at, or only the suspicious ones.
         is_full: bool,
     },
+    /// Answer to [`Effect::ListFiles`]: rows of the `files` iterator.
+    Files {
+        /// The rows.
+        scan: Scan,
+        /// The superblocks that were asked about.
+        superblocks: Vec<Dev>,
+    },
     /// Answer to [`Effect::CheckConnections`].
     Connection(ConnectionCheck),
     /// The whole mountinfo of one process for one mount namespace.
@@ -200,6 +207,14 @@ pub enum Effect {
     ScanSuspicion,
     /// Run the `holders` iterator soon: a FUSE mount appeared whose server is not known.
     ScanHolders,
+    /// List the files that are open for writing on a superblock, soon: who has one may close it. Answered
+    /// by [`Input::Files`].
+    ListFiles {
+        /// The superblock.
+        dev: Dev,
+        /// Whether it is FUSE's, whose files are nodes.
+        is_fuse: bool,
+    },
     /// Watch these processes for exit and for being stopped; replaces the last set.
     WatchServers(Vec<u32>),
     /// Check these connections once, now: address and device.

@@ -11,6 +11,7 @@ mod identity;
 mod index;
 mod publish;
 mod recovery;
+mod risk;
 mod tick;
 
 use std::{
@@ -134,6 +135,7 @@ impl Observer {
             Input::InFlight(reading) => self.on_in_flight(&reading),
             Input::Holders(scan) => self.on_holders(&scan),
             Input::Tasks { scan, is_full } => self.on_tasks(&scan, is_full),
+            Input::Files { scan, superblocks } => self.on_files(&scan, &superblocks),
             Input::Connection(check) => self.on_connection(&check),
             Input::Mountinfo {
                 mnt_ns,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use mount_observer_common::Op;
+use mount_observer_common::{Op, WRITING_OPCODES};
 use serde::{Serialize, Serializer};
 
 use crate::errno::Errno;
@@ -86,6 +86,14 @@ impl Operation {
     /// Whether it is a FUSE request.
     pub const fn is_fuse(self) -> bool {
         matches!(self.0, Op::Fuse(_))
+    }
+
+    /// Whether it is a FUSE request that writes something.
+    pub const fn writes(self) -> bool {
+        match self.0 {
+            Op::Fuse(opcode) => opcode < 64 && WRITING_OPCODES >> opcode & 1 != 0,
+            Op::Nfs(_) | Op::Syscall(_) => false,
+        }
     }
 
     /// Whether it is what a filesystem asks its server for, rather than what a program asks the

@@ -78,7 +78,7 @@ impl PlannedProbe {
 
     /// Whether there is nothing to see yet.
     pub fn is_resting(&self) -> bool {
-        matches!(self.unwanted, Some(NO_FUSE | NO_NFS))
+        matches!(self.unwanted, Some(NO_FUSE | NO_NFS | NOTHING_MISSING))
     }
 
     /// What is tried, best first.
@@ -150,6 +150,8 @@ pub enum Purpose {
     Look,
     /// A watch, with path syscalls observed as configured.
     Watch(StatxMode),
+    /// What is written where a mount is missing, beside a watch.
+    Underneath,
 }
 
 /// The names whose existence the plan asks about: the facts hold no others.
@@ -203,7 +205,7 @@ pub fn switched_helpers() -> impl Iterator<Item = (&'static str, &'static str)> 
 /// Decides.
 pub fn plan(facts: &KernelFacts, purpose: Purpose) -> AttachPlan {
     let mode = match purpose {
-        Purpose::Look => StatxMode::Off,
+        Purpose::Look | Purpose::Underneath => StatxMode::Off,
         Purpose::Watch(mode) => mode,
     };
     // `auto` never means `full`: timing every path syscall taxes every syscall of the host.
@@ -291,6 +293,8 @@ pub const fn statx_reason(mode: StatxMode, is_stat_timed: bool) -> &'static str 
 const NOT_ASKED_FOR: &str = "not asked for";
 const NO_FUSE: &str = "FUSE is not loaded: nothing to see until it is";
 const NO_NFS: &str = "NFS is not loaded: nothing to see until something is mounted";
+const NOTHING_MISSING: &str =
+    "every mount that is expected is there: nothing to see until one is missing";
 
 fn unwanted(
     facts: &KernelFacts,
@@ -299,7 +303,8 @@ fn unwanted(
     statx: StatxMode,
 ) -> Option<&'static str> {
     let is_asked_for = match probe {
-        Probe::Holders | Probe::Tasks | Probe::ConnectionCheck => true,
+        Probe::Holders | Probe::Tasks | Probe::ConnectionCheck => purpose != Purpose::Underneath,
+        Probe::ShadowWrites => purpose != Purpose::Look,
         Probe::FuseSend
         | Probe::FuseEnd
         | Probe::FuseCall
@@ -309,7 +314,8 @@ fn unwanted(
         | Probe::DeviceRelease
         | Probe::ServerExit
         | Probe::NfsEnd
-        | Probe::NfsMounts => purpose != Purpose::Look,
+        | Probe::NfsMounts
+        | Probe::Files => matches!(purpose, Purpose::Watch(_)),
         Probe::StatEnter
         | Probe::StatExit
         | Probe::WalkEnd
@@ -324,6 +330,8 @@ fn unwanted(
         Some(NO_FUSE)
     } else if probe.is_nfs() && !facts.has_nfs {
         Some(NO_NFS)
+    } else if probe == Probe::ShadowWrites && purpose != Purpose::Underneath {
+        Some(NOTHING_MISSING)
     } else {
         None
     }

@@ -130,6 +130,16 @@ const TABLE: &[Row] = &[
         "which tasks are blocked, and where in the kernel",
     ),
     row(
+        "files",
+        Blinds::NOTHING,
+        "which files are open for writing when a mount fails, and the paths of writes that failed",
+    ),
+    row(
+        "shadow_writes",
+        Blinds::NOTHING,
+        "what is written where a mount is missing",
+    ),
+    row(
         "connection_check",
         Blinds::NOTHING,
         "the end of a FUSE connection between two scans over all open files",

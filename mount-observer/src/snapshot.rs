@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::{
     alert::{Severity, State, Victim},
     errno::Errno,
+    incident::AtRiskList,
     operation::Operation,
     sight::NotSeen,
     superblock::{Dev, SuperblockId},
@@ -74,6 +75,8 @@ pub struct Superblock {
     pub blocked_tasks: Vec<BlockedTask>,
     /// Recent failures with who met them, newest first, bounded.
     pub failures: Vec<Victim>,
+    /// Data that may not have been written, bounded.
+    pub at_risk: AtRiskList,
     /// FUSE only.
     pub fuse: Option<Fuse>,
     /// Counters since the observer attached, by operation and errno (`None`: success).

@@ -8,6 +8,7 @@ use crate::{
     connection::Connection,
     counters::Counters,
     errno::Errno,
+    incident::AtRiskList,
     mounts::Mounted,
     operation::Operation,
     superblock::{Dev, SuperblockId},
@@ -37,6 +38,12 @@ pub struct Watched {
     pub counters: Counters,
     /// Recent failures, newest first.
     pub failures: VecDeque<Failure>,
+    /// What may not have been written: kept until it is of the past.
+    pub at_risk: AtRiskList,
+    /// When a request that writes something last succeeded.
+    pub last_write: Option<Mono>,
+    /// When its files open for writing were last asked for.
+    pub files_asked_at: Option<Mono>,
     /// FUSE superblocks below this one that made it fail, and when last.
     causes: BTreeMap<Dev, Mono>,
     /// When a request or a blocked task was last seen to move on, other than by an end event.
@@ -106,6 +113,9 @@ impl Watched {
             connection: Connection::default(),
             counters: Counters::default(),
             failures: VecDeque::new(),
+            at_risk: AtRiskList::default(),
+            last_write: None,
+            files_asked_at: None,
             causes: BTreeMap::new(),
             moved_on: None,
             alerts: AlertLife::default(),

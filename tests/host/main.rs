@@ -10,6 +10,7 @@
     reason = "a key that a JSON value lacks reads as null"
 )]
 
+mod at_risk;
 mod command_line;
 mod confined;
 mod dead;

@@ -88,7 +88,7 @@ fn fuse_background(context: FExitContext) -> i32 {
         superblock_dev::<Typed>(mount),
         field::<Typed, u32>(args, &OFF_ARGS_OPCODE),
         errno,
-        0,
+        (0, args),
     );
     0
 }
@@ -197,13 +197,13 @@ fn returned(args: *const u8, result: i64) {
     if let Some(errno) = errno_of(result)
         && is_recorded(errno)
     {
-        refused(call.dev, call.opcode, errno, start_ns);
+        refused(call.dev, call.opcode, errno, (start_ns, args));
     }
 }
 
-/// Counts a request that never was; `start_ns` is 0 when not known.
+/// Counts a request that never was: when it was asked for, 0 when not known, and its arguments.
 #[inline(always)]
-fn refused(dev: u32, opcode: u32, errno: u32, start_ns: u64) {
+fn refused(dev: u32, opcode: u32, errno: u32, (start_ns, args): (u64, *const u8)) {
     if dev == 0 {
         return;
     }
@@ -222,5 +222,5 @@ fn refused(dev: u32, opcode: u32, errno: u32, start_ns: u64) {
         start_ns,
         who: Who::Current,
     }
-    .leave();
+    .leave::<Typed>(args);
 }

@@ -1,13 +1,15 @@
 //! What the end of a FUSE request leaves behind: a count, and a record where it matters.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use mount_observer_common::{COMM_BYTES, InFlight, Record, RecordKind, TotalsKey};
+use mount_observer_common::{COMM_BYTES, InFlight, Record, RecordKind, RiskRecord, TotalsKey};
 
+use super::risk;
 use crate::{
     errno::is_recorded,
+    kernel::Reader,
     maps::SETTINGS,
     record::{self, Facts, Wake},
-    totals,
+    totals::{self, BURST_RECORDS, BURST_RISKS},
 };
 
 /// Whose request it was.
@@ -34,9 +36,10 @@ pub(super) struct End {
 }
 
 impl End {
-    /// Counts it; a failure that matters, and a slow end, leave a record.
+    /// Counts it; a failure that matters, and a slow end, leave a record. `args` are the request's
+    /// `struct fuse_args`, null when not known.
     #[inline(always)]
-    pub(super) fn leave(&self) {
+    pub(super) fn leave<R: Reader>(&self, args: *const u8) {
         let Some(slot) = totals::slot_of(&self.key) else {
             return;
         };
@@ -53,6 +56,13 @@ impl End {
             // SAFETY: just looked up.
             unsafe { totals::add_latency(slot, self.now_ns, latency_ns, is_slow) };
         }
+        if risk::is_at_risk(self.key.op, u32::from(self.key.errno)) {
+            // SAFETY: just looked up.
+            if let Some(suppressed) = unsafe { totals::admit(slot, self.now_ns, BURST_RISKS) } {
+                self.tell_risk::<R>(latency_ns, suppressed, args);
+            }
+            return;
+        }
         let kind = if is_recorded(u32::from(self.key.errno)) {
             RecordKind::RequestFailed
         } else if is_slow {
@@ -61,7 +71,7 @@ impl End {
             return;
         };
         // SAFETY: just looked up.
-        if let Some(suppressed) = unsafe { totals::admit(slot, self.now_ns) } {
+        if let Some(suppressed) = unsafe { totals::admit(slot, self.now_ns, BURST_RECORDS) } {
             self.tell(kind, latency_ns, suppressed);
         }
     }
@@ -71,6 +81,28 @@ impl End {
         let Some(mut room) = record::reserve::<Record>() else {
             return;
         };
+        self.fill(room.as_mut_ptr(), kind, latency_ns, suppressed);
+        record::submit(room, Wake::Later);
+    }
+
+    #[inline(always)]
+    fn tell_risk<R: Reader>(&self, latency_ns: u64, suppressed: u32, args: *const u8) {
+        let Some(mut room) = record::reserve::<RiskRecord>() else {
+            return;
+        };
+        let record = room.as_mut_ptr();
+        // SAFETY: reserved memory.
+        unsafe {
+            let fixed = &raw mut (*record).record;
+            self.fill(fixed, RecordKind::WriteFailed, latency_ns, suppressed);
+            (*record).is_refused = u32::from(matches!(self.who, Who::Current));
+            risk::describe::<R>(record, self.key.op, args);
+        }
+        record::submit(room, Wake::Later);
+    }
+
+    #[inline(always)]
+    fn fill(&self, record: *mut Record, kind: RecordKind, latency_ns: u64, suppressed: u32) {
         let facts = Facts {
             kind,
             op: self.key.op,
@@ -89,7 +121,6 @@ impl End {
             suppressed,
             mnt_ns: 0,
         };
-        let record = room.as_mut_ptr();
         // SAFETY: reserved memory, and a live map value.
         unsafe {
             record::fill(record, &facts);
@@ -99,6 +130,5 @@ impl End {
                 Who::Nobody => (*record).comm = [0; COMM_BYTES],
             }
         }
-        record::submit(room, Wake::Later);
     }
 }

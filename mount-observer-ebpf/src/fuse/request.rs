@@ -24,7 +24,7 @@ use crate::{
     counters::{count, count_if_self},
     kernel::{
         OFF_REQ_ARGS, OFF_REQ_ERROR, OFF_REQ_NODEID, OFF_REQ_OPCODE, OFF_REQ_PID, OFF_REQ_UNIQUE,
-        Probed, Reader, Typed, exists, field, request_dev,
+        Probed, Reader, Typed, exists, field, follow, request_dev,
     },
     maps::{IN_FLIGHT, SERVERS},
 };
@@ -88,13 +88,13 @@ fn fuse_end_kprobe(context: ProbeContext) -> u32 {
     0
 }
 
-/// Address of the arguments a request was made from; 0 when not known.
+/// The arguments a request was made from; null when not known.
 #[inline(always)]
-fn args_of<R: Reader>(request: *const u8) -> u64 {
+fn args_of<R: Reader>(request: *const u8) -> *const u8 {
     if exists(&OFF_REQ_ARGS) {
-        field::<R, u64>(request, &OFF_REQ_ARGS)
+        follow::<R>(request, &OFF_REQ_ARGS)
     } else {
-        0
+        core::ptr::null()
     }
 }
 
@@ -108,7 +108,7 @@ fn sent<R: Reader>(request: *const u8) {
     let pid_tgid = bpf_get_current_pid_tgid();
     count_if_self((pid_tgid >> 32) as u32);
     // The wait for a slot on the connection belongs to the request.
-    let start_ns = match call::sent_now(pid_tgid as u32, args_of::<R>(request)) {
+    let start_ns = match call::sent_now(pid_tgid as u32, args_of::<R>(request) as u64) {
         0 => {
             // SAFETY: the helper has no requirement.
             unsafe { bpf_ktime_get_ns() }
@@ -210,7 +210,7 @@ fn ended<R: Reader>(request: *const u8) {
     let (start_ns, who) = match entry {
         // SAFETY: a live map value.
         Some(entry) => (unsafe { (*entry).start_ns }, Who::Sender(entry)),
-        None => unsent(args_of::<R>(request)),
+        None => unsent(args_of::<R>(request) as u64),
     };
     End {
         key,
@@ -218,7 +218,7 @@ fn ended<R: Reader>(request: *const u8) {
         start_ns,
         who,
     }
-    .leave();
+    .leave::<R>(args_of::<R>(request));
     if let Some(entry) = entry {
         // Idle, not deleted: the slab hands the address out again, and a delete with the insert that
         // follows costs 150 ns a request. The daemon deletes idle entries when they are many.

@@ -1,7 +1,28 @@
 //! How a process ended.
 
+/// The end of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The raw wait status.
+    pub status: u32,
+    /// Whether the kernel had chosen it to free its memory.
+    pub is_oom: bool,
+}
+
+impl Exit {
+    /// As people say it: `exit 1`, `SIGKILL (out of memory)`.
+    pub fn text(self) -> String {
+        let text = status_text(self.status);
+        if self.is_oom {
+            format!("{text} (out of memory)")
+        } else {
+            text
+        }
+    }
+}
+
 /// A raw wait status as people say it: `exit 1`, `SIGKILL`, `signal 64`.
-pub(super) fn exit_text(status: u32) -> String {
+fn status_text(status: u32) -> String {
     const SIGNALS: [&str; 32] = [
         "",
         "SIGHUP",

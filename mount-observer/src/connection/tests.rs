@@ -5,6 +5,11 @@ use crate::{decode::Caller, superblock::Dev};
 
 const MS: u64 = 1_000_000;
 
+const KILLED: Exit = Exit {
+    status: 9,
+    is_oom: false,
+};
+
 fn at(ms: u64) -> Mono {
     Mono(ms * MS)
 }
@@ -57,7 +62,7 @@ fn an_aborted_connection_that_once_had_the_number_is_not_taken_for_ours() {
 #[test]
 fn a_disconnect_is_a_death_once_the_table_still_shows_the_mount() {
     let mut connection = served();
-    connection.server_exited(99, 9);
+    connection.server_exited(99, KILLED);
     check(&mut connection, 10, false);
     assert_eq!(connection.death(at(10), false), None);
     assert_eq!(connection.confirm_death(at(9)), Confirmation::TooEarly);
@@ -239,8 +244,8 @@ fn nobody_holding_it_must_last_unless_the_exit_was_seen() {
         assert_eq!(connection.is_dying(), is_dead, "{ms}");
     }
     let mut connection = served();
-    assert!(connection.server_exited(99, 9));
-    assert!(!connection.server_exited(1, 9));
+    assert!(connection.server_exited(99, KILLED));
+    assert!(!connection.server_exited(1, KILLED));
     connection.observe_absence(at(1));
     connection.judge_absence(at(1), false);
     assert!(connection.is_dying());
@@ -275,8 +280,24 @@ fn it_is_stopped_when_all_its_servers_are() {
 }
 
 #[test]
+fn a_server_that_was_killed_for_its_memory_is_told_from_one_that_was_just_killed() {
+    let mut connection = served();
+    let exit = Exit {
+        is_oom: true,
+        ..KILLED
+    };
+    connection.server_exited(99, exit);
+    assert!(
+        connection
+            .servers_text()
+            .contains("(SIGKILL (out of memory))")
+    );
+}
+
+#[test]
 fn the_ends_of_servers_in_words() {
-    let texts = [9, 15, 1 << 8, 0, 0x8b, 64].map(exit_text);
+    let text = |status| Exit { status, ..KILLED }.text();
+    let texts = [9, 15, 1 << 8, 0, 0x8b, 64].map(text);
     assert_eq!(
         texts,
         [

@@ -2,7 +2,7 @@
 //! longer is collected as [`Wanted`] for the caller, who knows how to wait.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -43,6 +43,8 @@ pub struct Wanted {
     pub symbols: bool,
     /// Mount namespaces whose table is to be read now.
     pub tables: BTreeSet<u32>,
+    /// Superblocks whose files open for writing are to be listed, and whether they are FUSE's.
+    pub files: BTreeMap<Dev, bool>,
     /// Kernel addresses whose function is to be found.
     pub addresses: Vec<u64>,
     /// The NFS superblocks there are now, where that changed.
@@ -287,6 +289,9 @@ impl Engine {
             Effect::ReadMountinfo(namespaces) => self.wanted.tables.extend(namespaces),
             Effect::NameAddresses(addresses) => self.wanted.addresses.extend(addresses),
             Effect::FindWaitFunctions => self.wanted.symbols = true,
+            Effect::ListFiles { dev, is_fuse } => {
+                self.wanted.files.insert(dev, is_fuse);
+            }
             Effect::FollowNfs(superblocks) => self.wanted.nfs = Some(superblocks),
             Effect::TickNow => self.is_tick_wanted = true,
             Effect::ReadLinks { tid, dfd } => {

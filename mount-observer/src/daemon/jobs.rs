@@ -30,6 +30,7 @@ use crate::{
     config::Config,
     input::{Input, Scan},
     plan::{Fuse, KernelFacts},
+    superblock::Dev,
     time::Mono,
 };
 
@@ -46,10 +47,13 @@ pub enum Outcome {
     Nothing,
 }
 
+/// A look, what it cost and what it brought.
+type Looked = (Look, Duration, Result<Scan, ScanError>);
+
 /// A job's end.
 #[derive(Debug)]
 enum Done {
-    Scans(Scanner, Vec<(Look, Duration, Result<Scan, ScanError>)>),
+    Scans(Box<Scanner>, Vec<Looked>, BTreeMap<Dev, bool>),
     Namespaces(Namespaces, Duration, std::io::Result<Vec<Input>>),
     Waiting(Duration, Vec<Input>),
     Tables(Vec<Input>),
@@ -64,11 +68,14 @@ pub struct Jobs {
     running: JoinSet<Done>,
     /// `None` while it is away on a scan; likewise below.
     scanner: Option<Scanner>,
-    /// What the scanner gets when it comes back.
+    /// What the scanner gets when it comes back; likewise below.
     next_holders: Option<Holders>,
+    next_files: Option<OwnedFd>,
     namespaces: Option<Namespaces>,
     own: Arc<OwnTable>,
     representatives: BTreeMap<u32, u32>,
+    /// The superblocks whose files open for writing are asked for, and whether they are FUSE's.
+    files_wanted: BTreeMap<Dev, bool>,
     tables_wanted: BTreeSet<u32>,
     are_tables_away: bool,
     symbols: Demand,
@@ -111,9 +118,11 @@ impl Jobs {
             running: JoinSet::new(),
             scanner: Some(scanner),
             next_holders: None,
+            next_files: None,
             namespaces: Some(Namespaces::new(Arc::clone(&own))),
             own,
             representatives: BTreeMap::new(),
+            files_wanted: BTreeMap::new(),
             tables_wanted: BTreeSet::new(),
             are_tables_away: false,
             symbols: Demand::default(),
@@ -132,13 +141,21 @@ impl Jobs {
         }
     }
 
+    /// Replaces the iterator over files open for writing.
+    pub fn set_files(&mut self, files: OwnedFd) {
+        match &mut self.scanner {
+            Some(scanner) => scanner.files = Some(files),
+            None => self.next_files = Some(files),
+        }
+    }
+
     /// Every look, one after the other, on this thread: for the start, before anybody waits for us.
     pub fn look_at_everything(&mut self) -> Vec<Input> {
         let mut inputs = self.look_at_namespaces();
         if let Some(scanner) = self.scanner.take() {
             let mut looks = vec![Look::Holders, Look::TasksFull];
             looks.retain(|&look| look != Look::Holders || scanner.has_holders());
-            inputs.extend(self.end(scan(scanner, looks)));
+            inputs.extend(self.end(scan(scanner, looks, BTreeMap::new())));
         }
         if let Some(fusectl) = self.fusectl.clone() {
             inputs.extend(self.end(read_waiting(&fusectl)));
@@ -163,6 +180,10 @@ impl Jobs {
         if wanted.suspicion {
             self.schedules.holders.want_urgently();
             self.schedules.tasks_full.want_urgently();
+        }
+        if !wanted.files.is_empty() {
+            self.files_wanted.extend(&wanted.files);
+            self.schedules.files.want_urgently();
         }
         self.tables_wanted.extend(&wanted.tables);
         if !wanted.addresses.is_empty() {
@@ -211,7 +232,13 @@ impl Jobs {
             for &look in &looks {
                 self.schedules.of(look).begin(now);
             }
-            self.running.spawn_blocking(move || scan(scanner, looks));
+            let files = if looks.contains(&Look::Files) {
+                std::mem::take(&mut self.files_wanted)
+            } else {
+                BTreeMap::new()
+            };
+            self.running
+                .spawn_blocking(move || scan(scanner, looks, files));
         }
         if self.schedules.namespaces.is_due(now)
             && let Some(namespaces) = self.namespaces.take()
@@ -257,6 +284,9 @@ impl Jobs {
         let Some(scanner) = &self.scanner else {
             return looks;
         };
+        if !self.files_wanted.is_empty() && self.schedules.files.is_due(now) {
+            looks.push(Look::Files);
+        }
         if scanner.has_holders() && self.schedules.holders.is_due(now) {
             looks.push(Look::Holders);
         }
@@ -299,14 +329,17 @@ impl Jobs {
     fn end(&mut self, done: Done) -> Vec<Input> {
         let now = clock::now().mono;
         match done {
-            Done::Scans(mut scanner, scans) => {
+            Done::Scans(mut scanner, scans, files) => {
                 if let Some(holders) = self.next_holders.take() {
                     scanner.holders = holders.0;
                 }
-                self.scanner = Some(scanner);
+                if let Some(files) = self.next_files.take() {
+                    scanner.files = Some(files);
+                }
+                self.scanner = Some(*scanner);
                 scans
                     .into_iter()
-                    .map(|scan| self.end_of_look(now, scan))
+                    .map(|scan| self.end_of_look(now, scan, &files))
                     .collect()
             }
             Done::Namespaces(namespaces, cost, inputs) => {
@@ -336,7 +369,8 @@ impl Jobs {
     fn end_of_look(
         &mut self,
         now: Mono,
-        (look, cost, scan): (Look, Duration, Result<Scan, ScanError>),
+        (look, cost, scan): Looked,
+        files: &BTreeMap<Dev, bool>,
     ) -> Input {
         self.schedules.of(look).end(now, cost);
         if look == Look::TasksFull {
@@ -353,11 +387,15 @@ impl Jobs {
                 scan,
                 is_full: look == Look::TasksFull,
             },
+            Look::Files => Input::Files {
+                scan,
+                superblocks: files.keys().copied().collect(),
+            },
         }
     }
 }
 
-fn scan(mut scanner: Scanner, looks: Vec<Look>) -> Done {
+fn scan(mut scanner: Scanner, looks: Vec<Look>, files: BTreeMap<Dev, bool>) -> Done {
     let scans = looks
         .into_iter()
         .map(|look| {
@@ -365,11 +403,12 @@ fn scan(mut scanner: Scanner, looks: Vec<Look>) -> Done {
                 Look::Holders => scanner.holders(),
                 Look::TasksLight => scanner.tasks(ScanMode::Light),
                 Look::TasksFull => scanner.tasks(ScanMode::Full),
+                Look::Files => scanner.files(&files),
             });
             (look, cost, scan)
         })
         .collect();
-    Done::Scans(scanner, scans)
+    Done::Scans(Box::new(scanner), scans, files)
 }
 
 /// Where the thread that reads links is gone, nothing is known any more, and that is told.

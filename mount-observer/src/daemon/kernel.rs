@@ -10,7 +10,7 @@ mod tables;
 
 use std::{io, os::fd::OwnedFd, sync::Arc};
 
-use aya::maps::Array;
+use aya::maps::{Array, HashMap};
 use mount_observer_common::Settings;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -164,6 +164,8 @@ impl Kernel {
         maps.replace_nfs_programs(nfs_programs)?;
         let ring = maps::typed("EVENTS", Ring::new(created.take("EVENTS")?, messages))?;
         let mode = maps::typed("SCAN_MODE", Array::try_from(created.take("SCAN_MODE")?))?;
+        let asked = HashMap::try_from(created.take("FILES_ASKED")?);
+        let asked = maps::typed("FILES_ASKED", asked)?;
         heap::give_back();
         Ok(Self {
             probes: attached.probes,
@@ -173,7 +175,9 @@ impl Kernel {
             scanner: Scanner {
                 holders: attached.holders,
                 tasks: attached.tasks,
+                files: attached.files,
                 mode,
+                asked,
             },
             checker: attached.checker,
             self_tgid: settings.self_tgid,

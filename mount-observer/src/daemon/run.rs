@@ -334,6 +334,9 @@ impl Daemon {
     fn follow(&mut self, change: Option<Change>) {
         let Some(mut change) = change else { return };
         self.jobs.set_holders(change.attached.holders.take());
+        if let Some(files) = change.attached.files.take() {
+            self.jobs.set_files(files);
+        }
         self.engine.set_fuse(change.attached);
         if let Some(symbols) = &change.symbols {
             self.engine.set_symbols(symbols);

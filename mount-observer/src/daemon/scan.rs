@@ -2,13 +2,14 @@
 //! call them where blocking is allowed.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     fs::File,
     io::{self, Read},
     os::fd::{AsFd, OwnedFd},
 };
 
-use aya::maps::{Array, MapData, MapError};
+use aya::maps::{Array, HashMap, MapData, MapError};
 use mount_observer_common::ScanMode;
 
 use super::{bpf, clock};
@@ -33,6 +34,9 @@ pub enum ScanError {
     /// The run could not start.
     #[error("cannot start the {0} iterator")]
     Start(&'static str, #[source] io::Error),
+    /// What is asked for could not be set.
+    #[error("cannot say whose files are looked for")]
+    Asked(#[source] MapError),
     /// The mode could not be set.
     #[error("cannot set the scan mode")]
     Mode(#[source] MapError),
@@ -42,7 +46,10 @@ pub enum ScanError {
 pub struct Scanner {
     pub(super) holders: Option<OwnedFd>,
     pub(super) tasks: Option<OwnedFd>,
+    pub(super) files: Option<OwnedFd>,
     pub(super) mode: Array<MapData, u32>,
+    /// The superblocks whose files are looked for, and whether they are FUSE's.
+    pub(super) asked: HashMap<MapData, u32, u32>,
 }
 
 impl fmt::Debug for Scanner {
@@ -50,6 +57,7 @@ impl fmt::Debug for Scanner {
         f.debug_struct("Scanner")
             .field("holders", &self.holders)
             .field("tasks", &self.tasks)
+            .field("files", &self.files)
             .finish_non_exhaustive()
     }
 }
@@ -71,6 +79,21 @@ impl Scanner {
             .set(0, mode.to_wire(), 0)
             .map_err(ScanError::Mode)?;
         run("tasks", self.tasks.as_ref())
+    }
+
+    /// The files that are open for writing on these superblocks; of each, whether it is FUSE's.
+    pub fn files(&mut self, superblocks: &BTreeMap<Dev, bool>) -> Result<Scan, ScanError> {
+        let mut result = Ok(());
+        for (dev, is_fuse) in superblocks {
+            let set = self.asked.insert(dev.0, u32::from(*is_fuse), 0);
+            result = result.and(set.map_err(ScanError::Asked));
+        }
+        let scan = result.and_then(|()| run("files", self.files.as_ref()));
+        for dev in superblocks.keys() {
+            // One that was not put in is not there.
+            self.asked.remove(&dev.0).ok();
+        }
+        scan
     }
 }
 

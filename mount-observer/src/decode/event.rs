@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mount_observer_common::{AbortCause, Op, PathRecord, Record, RecordKind};
+use mount_observer_common::{AbortCause, Op, PathRecord, Record, RecordKind, RiskRecord};
 use zerocopy::FromBytes;
 
 use super::{Caller, caller, dev, errno};
@@ -19,6 +19,15 @@ pub enum Event {
         pid: u32,
         /// The raw wait status.
         status: u32,
+        /// Whether the kernel killed it for its memory.
+        is_oom: bool,
+    },
+    /// A FUSE request that was to write something came to nothing.
+    WriteFailed {
+        /// The request and who asked.
+        ended: Ended,
+        /// What it was to write.
+        write: Write,
     },
     /// A connection is being aborted.
     Abort {
@@ -53,6 +62,23 @@ pub struct Ended {
     pub mnt_ns: Option<u32>,
     /// What the caller asked for, where it was a path.
     pub path: Option<PathArgument>,
+}
+
+/// What a FUSE request was to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// The FUSE node: of a request that has a name, the directory.
+    pub nodeid: Option<u64>,
+    /// The first byte concerned.
+    pub offset: Option<u64>,
+    /// How many bytes.
+    pub length: Option<u64>,
+    /// The name in the request.
+    pub name: Option<Vec<u8>>,
+    /// Whether the connection refused it before it was sent.
+    pub is_refused: bool,
+    /// Such records that were held back before this one.
+    pub suppressed: u32,
 }
 
 /// The end of a connection, at the function of the kernel that makes it.
@@ -91,7 +117,14 @@ pub fn event(bytes: &[u8]) -> Option<Event> {
         RecordKind::ServerExit => Event::ServerExit {
             pid: record.tgid,
             status: record.errno,
+            is_oom: record.op != 0,
         },
+        RecordKind::WriteFailed => Event::WriteFailed {
+            ended: ended(&record, None)?,
+            write: write(bytes)?,
+        },
+        // Told by the place of a mount point that is missing, and not by a superblock.
+        RecordKind::ShadowWrite => return None,
         RecordKind::ConnectionAborted => Event::Abort {
             dev: dev(record.dev),
             abort: Abort {
@@ -117,6 +150,23 @@ fn ended(record: &Record, path: Option<PathArgument>) -> Option<Ended> {
         errno: errno(record.errno),
         mnt_ns: (record.mnt_ns != 0).then_some(record.mnt_ns),
         path,
+    })
+}
+
+fn write(bytes: &[u8]) -> Option<Write> {
+    let (record, _) = RiskRecord::read_from_prefix(bytes).ok()?;
+    let len = usize::try_from(record.name_len).ok()?;
+    let known = |number: u64| (number != u64::MAX).then_some(number);
+    Some(Write {
+        nodeid: (record.nodeid != 0).then_some(record.nodeid),
+        offset: known(record.offset),
+        length: known(record.length),
+        name: (len > 0)
+            .then(|| record.name.get(..len))
+            .flatten()
+            .map(<[u8]>::to_vec),
+        is_refused: record.is_refused != 0,
+        suppressed: record.record.suppressed,
     })
 }
 

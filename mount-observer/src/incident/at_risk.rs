@@ -19,25 +19,25 @@ pub struct AtRisk {
     /// What became of it.
     pub why: Why,
     /// The failure's name, `EIO`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub errno: Option<String>,
     /// The path, or for a request that names one the file's name alone; escaped by [`text::escaped`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub path: Option<String>,
     /// The FUSE node: the file, or for a request that names one the directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub nodeid: Option<u64>,
     /// Who: the process, in the initial pid namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub pid: Option<u32>,
     /// Its name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub comm: Option<String>,
     /// The first byte concerned. Of a file that is open: where its writer stands.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub offset: Option<u64>,
     /// How many bytes. Of a file that is open: its size as the kernel knows it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub length: Option<u64>,
     /// When that became of it; of what was going on at the end, when it was looked at.
     pub at_unix_ns: Wall,
@@ -111,6 +111,10 @@ pub struct AtRiskList {
     pub entries: Vec<AtRisk>,
     /// What did not fit, here or on its way out of the kernel.
     pub dropped: u64,
+    /// When all open files were last looked through; `None` when they were not, so that the list holds
+    /// only requests.
+    #[serde(default)]
+    pub looked_unix_ns: Option<Wall>,
 }
 
 impl AtRiskList {
@@ -119,24 +123,56 @@ impl AtRiskList {
         self.entries.is_empty() && self.dropped == 0
     }
 
-    /// Adds an entry; one that says the same as one before takes its place.
-    pub fn add(&mut self, entry: AtRisk) {
+    /// Adds an entry; one that says the same as one before takes its place. The file of a node that is
+    /// known to be open is known.
+    pub fn add(&mut self, mut entry: AtRisk) {
+        if entry.path.is_none() {
+            entry.path = self.open_path(entry.nodeid);
+        }
         let is_room = self.entries.len() < ENTRIES_MAX;
         let mut known = self.entries.iter_mut();
         match known.find(|known| known.is_same_as(&entry)) {
-            Some(known) => *known = entry,
+            Some(known) => {
+                entry.path = entry.path.or(known.path.take());
+                *known = entry;
+            }
             None if is_room => self.entries.push(entry),
             None => self.dropped += 1,
         }
     }
 
-    /// Replaces what was found at an earlier look with what was found at this one.
-    pub fn replace_open(&mut self, open: impl IntoIterator<Item = AtRisk>) {
+    fn open_path(&self, nodeid: Option<u64>) -> Option<String> {
+        let is_it = |entry: &&AtRisk| {
+            entry.why == Why::OpenForWriting && nodeid.is_some() && entry.nodeid == nodeid
+        };
+        self.entries.iter().find(is_it)?.path.clone()
+    }
+
+    /// Takes the files that a look found, in place of those of an earlier one.
+    pub fn replace_open(&mut self, at: Wall, open: impl IntoIterator<Item = AtRisk>) {
         self.entries
             .retain(|known| known.why != Why::OpenForWriting);
+        self.add_open(at, open);
+    }
+
+    /// Takes the files that a look found. What an earlier one found was open then, whatever became of it.
+    pub fn add_open(&mut self, at: Wall, open: impl IntoIterator<Item = AtRisk>) {
+        self.looked_unix_ns = Some(at);
         for entry in open {
             self.add(entry);
         }
+    }
+
+    /// Forgets what became of it before then: of another trouble than the one that begins.
+    pub fn forget_before(&mut self, at: Wall) {
+        self.entries.retain(|entry| entry.at_unix_ns >= at);
+        self.dropped = 0;
+    }
+
+    /// Whether something of this node is at risk.
+    pub fn concerns(&self, nodeid: u64) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.nodeid == Some(nodeid))
     }
 
     /// Gives entries that know only their node the path of that node.
@@ -160,8 +196,12 @@ impl AtRisk {
                 entry.length,
             )
         };
-        let words = |entry: &'a Self| (&entry.operation, &entry.errno, &entry.path);
-        key(self) == key(other) && words(self) == words(other)
+        let words = |entry: &'a Self| (&entry.operation, &entry.errno);
+        let is_same_path = match (&self.path, &other.path) {
+            (Some(one), Some(other)) => one == other,
+            (None, _) | (_, None) => true,
+        };
+        key(self) == key(other) && words(self) == words(other) && is_same_path
     }
 }
 
@@ -212,6 +252,16 @@ mod tests {
             list.add(write(4096 * u64::try_from(index).unwrap()));
         }
         assert_eq!((list.entries.len(), list.dropped), (ENTRIES_MAX, 1));
+    }
+
+    #[test]
+    fn a_node_that_got_its_name_is_not_told_again_without() {
+        let mut list = AtRiskList::default();
+        list.add(write(0));
+        list.name_node(7, "/srv/a");
+        list.add(write(0));
+        let paths: Vec<_> = list.entries.iter().map(|entry| &entry.path).collect();
+        assert_eq!(paths, [&Some("/srv/a".to_owned())]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     alert::Victim,
     blocked::Place,
+    connection::Exit,
     counters::Delta,
     decode::{self, Ended, Event, Row, Task},
     errno::Errno,
@@ -40,14 +41,19 @@ impl Observer {
                 Some(dev) => self.on_failure(dev, &ended),
                 None => self.locate(ended),
             },
-            Event::ServerExit { pid, status } => self.on_server_exit(pid, status),
+            Event::ServerExit {
+                pid,
+                status,
+                is_oom,
+            } => self.on_server_exit(pid, Exit { status, is_oom }),
+            Event::WriteFailed { ended, write } => self.on_write_failed(&ended, &write),
             Event::Abort { dev, abort } => self.on_abort(dev, abort),
             Event::Release { dev } => self.on_release(dev),
         }
     }
 
     /// Somebody met a failure, or waited long. The totals count it; this is who it was.
-    fn on_failure(&mut self, dev: Dev, ended: &Ended) {
+    pub(super) fn on_failure(&mut self, dev: Dev, ended: &Ended) {
         let by_words = ended.path.as_ref().filter(|path| !path.is_exact);
         let path = ended.path.as_ref().map(|path| path.path.as_slice());
         let failure = Failure {
@@ -146,6 +152,9 @@ impl Observer {
             return;
         };
         let is_refusal = superblock.is_refusal(outcome.operation, outcome.errno);
+        if outcome.errno.is_none() && outcome.operation.writes() {
+            superblock.last_write = superblock.last_write.max(Some(delta.total.last));
+        }
         superblock.counters.add(now, delta, windows);
         if outcome.operation.is_fuse() && !is_refusal {
             superblock.counters.completed(delta.total.last);
@@ -199,7 +208,7 @@ impl Observer {
             .into_iter()
             .filter_map(|row| match row {
                 Row::Task(task) => Some(*task),
-                Row::Holder(_) | Row::Queued(_) => None,
+                Row::Holder(_) | Row::Queued(_) | Row::File(_) => None,
             })
             .collect();
         self.see_servers(&tasks);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    connection::{Connection, Identity},
+    connection::{Connection, Exit, Identity},
     decode::{self, Abort, Holder, Queued, Row},
     detect::Layout,
     errno::Errno,
@@ -58,7 +58,7 @@ impl Observer {
                     let found = found.entry(queued.dev).or_default();
                     found.queued.insert(queued.request, queued);
                 }
-                Row::Task(_) => self.health.refuse("rows_undecodable", 1),
+                Row::Task(_) | Row::File(_) => self.health.refuse("rows_undecodable", 1),
             }
         }
         let mut holders = found.values().flat_map(|found| &found.holders);
@@ -201,6 +201,7 @@ impl Observer {
         if !was_dying && self.superblocks.get(&dev).is_some_and(is_dying) {
             // An unmount disconnects as well: only a table read from now on tells which it was.
             self.ask(Effect::ReadMountinfo(self.mounts.namespaces_of(dev)));
+            self.list_files(dev);
         }
     }
 
@@ -212,12 +213,12 @@ impl Observer {
         }
     }
 
-    pub(super) fn on_server_exit(&mut self, pid: u32, status: u32) {
+    pub(super) fn on_server_exit(&mut self, pid: u32, exit: Exit) {
         let mut follow = Vec::new();
         let mut is_unknown = false;
         for superblock in self.superblocks.values_mut() {
             let connection = &mut superblock.connection;
-            if connection.server_exited(pid, status) {
+            if connection.server_exited(pid, exit) {
                 match connection.address {
                     Some(address) => follow.push((address, superblock.id.dev)),
                     None => is_unknown = true,
@@ -252,6 +253,7 @@ impl Observer {
         let dev = superblock.id.dev;
         if is_news {
             self.ask(Effect::ReadMountinfo(self.mounts.namespaces_of(dev)));
+            self.list_files(dev);
         }
         self.follow(dev);
     }

@@ -166,6 +166,7 @@ impl Observer {
     }
 
     fn end(&mut self, dev: Dev, why: Resolution) {
+        self.keep_in_flight(dev);
         let Some(mut superblock) = self.superblocks.remove(&dev) else {
             return;
         };

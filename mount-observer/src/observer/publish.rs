@@ -104,6 +104,7 @@ pub(super) fn superblock(superblock: &Watched, draft: Draft, now: &Now) -> snaps
         failures: (superblock.failures.iter())
             .map(|failure| failure.victim.clone())
             .collect(),
+        at_risk: superblock.at_risk.clone(),
         fuse: fuse(superblock, now),
         operations: superblock.counters.operations(),
         latency: superblock.counters.latency(),

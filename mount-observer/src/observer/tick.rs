@@ -137,7 +137,9 @@ impl Observer {
         let Verdict { worst, blind } = finding.verdict;
         let is_blind = blind.is_some();
         let is_held_blind = is_blind && worst.is_none();
+        let was_firing = superblock.alerts.firing().is_some();
         let steps = superblock.alerts.tick(now, worst, is_blind, clear_after);
+        let is_told = superblock.begin_risk(was_firing, &self.now, &steps);
         superblock.status = status(superblock, now, blind);
         if is_held_blind && superblock.alerts.firing().is_some() {
             let evidence = "whether it goes on cannot be seen";
@@ -150,6 +152,9 @@ impl Observer {
             .collect();
         for transition in told {
             self.tell(transition);
+        }
+        if is_told {
+            self.list_files(dev);
         }
         Some(published)
     }

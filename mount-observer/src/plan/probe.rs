@@ -23,6 +23,8 @@ pub enum Probe {
     Holders,
     /// Who is blocked.
     Tasks,
+    /// Which files are open for writing.
+    Files,
     /// The state of one connection.
     ConnectionCheck,
     /// A stat by path starts.
@@ -43,14 +45,17 @@ pub enum Probe {
     PathEnter,
     /// Path syscalls end.
     PathExit,
+    /// Something is written where a mount is missing.
+    ShadowWrites,
 }
 
 impl Probe {
     /// Every probe, in the order they are attached: what reports before what starts something.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::ConnectionCheck,
         Self::Holders,
         Self::Tasks,
+        Self::Files,
         Self::FuseEnd,
         Self::FuseSend,
         Self::FuseReturn,
@@ -68,6 +73,7 @@ impl Probe {
         Self::WalkEnd,
         Self::StatEnter,
         Self::PathEnter,
+        Self::ShadowWrites,
     ];
 
     /// The name metrics and `check` show.
@@ -83,6 +89,7 @@ impl Probe {
             Self::ServerExit => "server_exit",
             Self::Holders => "holders",
             Self::Tasks => "tasks",
+            Self::Files => "files",
             Self::ConnectionCheck => "connection_check",
             Self::StatEnter => "stat_enter",
             Self::StatExit => "stat_exit",
@@ -93,6 +100,7 @@ impl Probe {
             Self::NfsMounts => "nfs_mounts",
             Self::PathEnter => "path_enter",
             Self::PathExit => "path_exit",
+            Self::ShadowWrites => "shadow_writes",
         }
     }
 
@@ -111,6 +119,7 @@ impl Probe {
             | Self::ConnectionCheck => true,
             Self::ServerExit
             | Self::Tasks
+            | Self::Files
             | Self::StatEnter
             | Self::StatExit
             | Self::WalkEnd
@@ -119,7 +128,8 @@ impl Probe {
             | Self::NfsEnd
             | Self::NfsMounts
             | Self::PathEnter
-            | Self::PathExit => false,
+            | Self::PathExit
+            | Self::ShadowWrites => false,
         }
     }
 

@@ -153,5 +153,7 @@ pub(super) fn ways(probe: Probe, statx: StatxMode) -> Vec<Way> {
         Probe::AttrExit => vfs::attr_exit(),
         Probe::PathExit => vfs::path_exit(statx),
         Probe::PathEnter => vfs::path_enter(),
+        Probe::Files => vfs::files(),
+        Probe::ShadowWrites => vfs::shadow_writes(),
     }
 }

@@ -244,6 +244,77 @@ const FIELDS: &[Field] = &[
         "string",
         "`path` where the superblock was found by that path only; else absent: the kernel named it",
     ),
+    (
+        "superblocks[].at_risk",
+        "object",
+        "data that may not have been written; of a trouble that is over, until the next begins",
+    ),
+    (
+        "superblocks[].at_risk.entries[]",
+        "object",
+        "what was to be written, and the files open for writing",
+    ),
+    (
+        "superblocks[].at_risk.entries[].operation",
+        "string",
+        "FUSE opcode, or `open` for a file that was open for writing",
+    ),
+    (
+        "superblocks[].at_risk.entries[].why",
+        "string",
+        "`failed`, `aborted` with its connection, `refused` by a dead one, `in_flight` at the end, or \
+         `open_for_writing` at the end",
+    ),
+    (
+        "superblocks[].at_risk.entries[].errno",
+        "string?",
+        "what it got",
+    ),
+    (
+        "superblocks[].at_risk.entries[].path",
+        "string?",
+        "the file; of a request that carries a name, that name alone; escaped with `\\xHH`",
+    ),
+    (
+        "superblocks[].at_risk.entries[].nodeid",
+        "integer?",
+        "the FUSE node: the file, or the directory of a name",
+    ),
+    (
+        "superblocks[].at_risk.entries[].pid",
+        "integer?",
+        "the process that asked, or has the file open",
+    ),
+    (
+        "superblocks[].at_risk.entries[].comm",
+        "string?",
+        "its name",
+    ),
+    (
+        "superblocks[].at_risk.entries[].offset",
+        "integer?",
+        "first byte; of an open file, where its writer stands",
+    ),
+    (
+        "superblocks[].at_risk.entries[].length",
+        "integer?",
+        "how many bytes; of an open file, its size as the kernel knows it",
+    ),
+    (
+        "superblocks[].at_risk.entries[].at_unix_ns",
+        "integer",
+        "when that became of it, or was seen, ns since the epoch",
+    ),
+    (
+        "superblocks[].at_risk.dropped",
+        "integer",
+        "what did not fit",
+    ),
+    (
+        "superblocks[].at_risk.looked_unix_ns",
+        "integer?",
+        "when all open files were last looked through; null when they were not: then only requests are listed",
+    ),
     ("superblocks[].fuse", "object?", "FUSE only"),
     (
         "superblocks[].fuse.connection",

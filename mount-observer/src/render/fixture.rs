@@ -5,7 +5,7 @@ use mount_observer_common::{BUCKETS, Op};
 use crate::{
     alert::{AlertKind, Change, Severity, State, Transition, Victim},
     errno::Errno,
-    incident::{Incident, IncidentId, Phase, Subject},
+    incident::{AtRisk, AtRiskList, AtRiskWhy, Incident, IncidentId, Phase, Subject},
     operation::Operation,
     sight::NotSeen,
     snapshot::{
@@ -102,6 +102,7 @@ fn superblock(minor: u32, state: State, mountpoint: &str) -> Superblock {
         blocked: 0,
         blocked_tasks: Vec::new(),
         failures: Vec::new(),
+        at_risk: AtRiskList::default(),
         fuse: Some(Fuse {
             connection: Dev(minor),
             is_connected: Some(true),
@@ -265,6 +266,18 @@ pub(crate) fn full_snapshot() -> Snapshot {
             failed_on: Some("0:60 at /mnt/overlay".to_owned()),
             attribution: Some("path"),
             ..victim(1, "stat", None)
+        });
+        superblock.at_risk.add(AtRisk {
+            operation: "WRITE".to_owned(),
+            why: AtRiskWhy::Failed,
+            errno: None,
+            path: None,
+            nodeid: None,
+            pid: None,
+            comm: None,
+            offset: None,
+            length: None,
+            at_unix_ns: Wall::default(),
         });
     }
     snapshot

@@ -327,6 +327,7 @@ impl World {
             | Effect::Recover(_)
             | Effect::NameAddresses(_)
             | Effect::FollowNfs(_)
+            | Effect::ListFiles { .. }
             | Effect::FindWaitFunctions => {}
         }
     }

@@ -79,12 +79,23 @@ enum Call {
     List,
     /// open(2), then an exclusive flock(2) that waits.
     Lock,
+    /// pwrite(2) of 512 bytes at 1024, to a file opened for writing before.
+    Write,
 }
 
 impl Call {
     /// Whether it is about a file opened before.
     fn is_on_descriptor(self) -> bool {
-        matches!(self, Self::Fstat | Self::Empty)
+        matches!(self, Self::Fstat | Self::Empty | Self::Write)
+    }
+
+    /// How that file is opened.
+    fn flags(self) -> OFlags {
+        if matches!(self, Self::Write) {
+            OFlags::WRONLY | OFlags::CREATE
+        } else {
+            OFlags::RDONLY
+        }
     }
 }
 
@@ -154,16 +165,19 @@ fn prepare(args: &Args) -> io::Result<Start> {
     if let Some(from) = &args.from {
         env::set_current_dir(from)?;
     }
-    let open =
-        |path: &Path| rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let open = |path: &Path, flags: OFlags| {
+        rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
+    };
     let start = Start {
         call: args.call,
         path: args.path.clone(),
-        directory: args.dirfd.as_deref().map(open).transpose()?,
+        directory: (args.dirfd.as_deref())
+            .map(|path| open(path, OFlags::RDONLY))
+            .transpose()?,
         file: args
             .call
             .is_on_descriptor()
-            .then(|| open(&args.path))
+            .then(|| open(&args.path, args.call.flags()))
             .transpose()?,
     };
     if args.prepared {
@@ -212,5 +226,6 @@ fn once(start: &Start) -> io::Result<()> {
         Call::Open => File::open(path).map(drop),
         Call::List => fs::read_dir(path)?.try_for_each(|entry| entry.map(drop)),
         Call::Lock => File::open(path)?.lock(),
+        Call::Write => Ok(rustix::io::pwrite(start.file()?, &[b'x'; 512], 1024).map(drop)?),
     }
 }

@@ -63,7 +63,7 @@ pub fn loaded() -> Option<Loaded> {
 /// The fields of `fs/fuse/fuse_i.h` in 5.10.262, `CONFIG_VIRTIO_FS` as Debian 11 has it: laid out
 /// by a compiler from that header. That release is the last whose modules have no BTF whatever the
 /// configuration.
-const LAYOUT: [(&str, u32); 19] = [
+const LAYOUT: [(&str, u32); 21] = [
     ("OFF_REQ_LIST", 0),
     ("OFF_REQ_ARGS", 32),
     ("OFF_REQ_OPCODE", 60),
@@ -73,6 +73,8 @@ const LAYOUT: [(&str, u32); 19] = [
     ("OFF_REQ_ERROR", 100),
     ("OFF_REQ_FM", 144),
     ("OFF_ARGS_OPCODE", 8),
+    ("OFF_ARGS_NODEID", 0),
+    ("OFF_ARGS_IN", 24),
     ("OFF_FM_FC", 0),
     ("OFF_FM_SB", 16),
     ("OFF_FUD_CONN", 0),
@@ -113,7 +115,9 @@ pub(super) fn assume(
         return BTreeSet::new();
     }
     let mut assumed = BTreeSet::new();
-    for (name, offset) in LAYOUT {
+    // `struct fuse_inode` begins with the kernel's `struct inode`, and goes on with its number.
+    let node = size_of("inode").map(|size| ("OFF_FUSE_INODE_NODEID", size));
+    for (name, offset) in LAYOUT.into_iter().chain(node) {
         if let Some(unknown) = offsets.get_mut(name)
             && *unknown == ABSENT
         {

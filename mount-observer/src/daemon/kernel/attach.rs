@@ -39,6 +39,8 @@ pub struct Attached {
     pub holders: Option<OwnedFd>,
     /// The iterator over tasks.
     pub tasks: Option<OwnedFd>,
+    /// The iterator over files open for writing.
+    pub files: Option<OwnedFd>,
     /// The check of single connections.
     pub checker: Option<ConnectionChecker>,
     /// The look at NFS superblocks.
@@ -140,6 +142,8 @@ impl Attached {
                 let link = bpf::link_iterator(program.as_fd())?;
                 let place = if probe == Probe::Holders {
                     &mut self.holders
+                } else if probe == Probe::Files {
+                    &mut self.files
                 } else {
                     &mut self.tasks
                 };
@@ -185,6 +189,7 @@ impl Attached {
         });
         self.holders = other.holders.or(self.holders.take());
         self.tasks = other.tasks.or(self.tasks.take());
+        self.files = other.files.or(self.files.take());
         self.checker = other.checker.or(self.checker.take());
         self.programs.extend(other.programs);
     }

@@ -144,14 +144,15 @@ impl Loader {
         Ok((attached, NfsPrograms { links, mounts }))
     }
 
-    /// Loads and attaches what looks at FUSE.
+    /// Loads and attaches what looks at FUSE. The look at files knows FUSE's nodes by FUSE's types.
     pub fn attach_fuse(
         &self,
         plan: &AttachPlan,
         found: &Gathered,
     ) -> Result<(Attached, Links), LoaderError> {
         let mut prepared = self.prepare(Object::parse(OBJECT)?, found)?;
-        Ok(prepared.attach_all(plan, Probe::is_fuse))
+        let is_concerned = |probe: Probe| probe.is_fuse() || probe == Probe::Files;
+        Ok(prepared.attach_all(plan, is_concerned))
     }
 }
 

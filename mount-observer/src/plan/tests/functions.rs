@@ -213,7 +213,7 @@ fn without_fuse_there_is_nothing_to_see_and_that_is_no_loss() {
             planned.is_wanted(),
             !planned.probe.is_fuse()
                 && !planned.probe.is_nfs()
-                && planned.probe != Probe::PathEnter
+                && !matches!(planned.probe, Probe::PathEnter | Probe::ShadowWrites)
         );
     }
     assert_eq!(plan.impossible().count(), 0);

@@ -12,6 +12,21 @@ const TASKS: &[&str] = &[
     "OFF_TASK_STATE",
     "OFF_TASK_NAMEIDATA",
 ];
+const FILES: &[&str] = &[
+    "OFF_FILE_MODE",
+    "OFF_FILE_POSITION",
+    "OFF_FILE_INODE",
+    "OFF_INODE_SB",
+    "OFF_INODE_NUMBER",
+    "OFF_INODE_SIZE",
+    "OFF_SB_DEV",
+    "OFF_TASK_PID",
+    "OFF_TASK_TGID",
+    "OFF_TASK_COMM",
+];
+/// What leads from a file to its path.
+const PATH_OF_FILE: &[&[&str]] = &[&["OFF_FILE_PATH"]];
+const NAMES: &[&[&str]] = &[&["OFF_FILE_DENTRY", "OFF_DENTRY_PARENT", "OFF_DENTRY_NAME"]];
 const SYSCALL: &[&str] = &[
     "OFF_REGS_NR",
     "OFF_REGS_ARG0",
@@ -78,6 +93,29 @@ pub(super) fn path_exit(statx: StatxMode) -> Vec<Way> {
         "path_exit_errors"
     };
     vec![way(TpBtf, program, "sys_exit", SYSCALL)]
+}
+
+/// The node of a FUSE file is read where it can be.
+pub(super) fn files() -> Vec<Way> {
+    let casting = Way {
+        reason: "through types, and paths as the kernel shows them",
+        ..way(Iterator, "files_cast", "task_file", FILES)
+    };
+    let names = Way {
+        reason: "names read one by one: the kernel has bpf_d_path for no iterator",
+        ..way(Iterator, "files_by_name", "task_file", FILES)
+    };
+    vec![
+        way(Iterator, "files", "task_file", FILES)
+            .with(PATH_OF_FILE)
+            .needing(&["probe_read_kernel", "d_path"]),
+        casting.with(PATH_OF_FILE).casting().needing(&["d_path"]),
+        names.with(NAMES).needing(&["probe_read_kernel"]),
+    ]
+}
+
+pub(super) fn shadow_writes() -> Vec<Way> {
+    vec![way(TpBtf, "shadow_write", "sys_exit", SYSCALL)]
 }
 
 pub(super) fn path_enter() -> Vec<Way> {
