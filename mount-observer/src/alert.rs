@@ -128,7 +128,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// The name in metrics, JSON and logs.
+    /// The name in metrics, JSON, logs and the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Warning => "warning",

@@ -4,6 +4,7 @@ mod confine;
 mod document;
 mod keys;
 mod parse;
+mod sinks;
 mod validate;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub use confine::{Confine, Confinement};
 pub use document::{commented_default, markdown};
 pub use keys::{KEYS, Key};
 pub use parse::{ConfigError, Problem, listen_address};
+pub use sinks::{Alertmanager, Exec, Facility, Pushgateway, Syslog, Textfile, ToldOf, Webhook};
 
 /// The configuration file. Everything has a default; an empty file is a valid one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +45,18 @@ pub struct Config {
     pub confine: Confine,
     /// How much is exported.
     pub metrics: Metrics,
+    /// Told of alerts over syslog.
+    pub syslog: Vec<Syslog>,
+    /// Told of alerts: Alertmanagers.
+    pub alertmanager: Vec<Alertmanager>,
+    /// Told of alerts: whatever takes a POST.
+    pub webhook: Vec<Webhook>,
+    /// Told of alerts: programs.
+    pub exec: Vec<Exec>,
+    /// Files of metrics for node exporter.
+    pub textfile: Vec<Textfile>,
+    /// Pushgateways that get metrics.
+    pub pushgateway: Vec<Pushgateway>,
 }
 
 /// `[web]`
@@ -285,8 +299,27 @@ impl Config {
             .map(str::to_owned)
             .to_vec(),
         };
+        let own = |text: &str| text.to_owned();
         Self {
             recover: vec![recover],
+            syslog: vec![Syslog::default()],
+            alertmanager: vec![Alertmanager {
+                urls: vec![own("http://alertmanager:9093")],
+                ..Alertmanager::default()
+            }],
+            webhook: vec![Webhook {
+                url: own("https://hooks.example.org/mounts"),
+                ..Webhook::default()
+            }],
+            exec: vec![Exec {
+                command: vec![own("/usr/local/bin/on-mount-alert")],
+                ..Exec::default()
+            }],
+            textfile: vec![Textfile::default()],
+            pushgateway: vec![Pushgateway {
+                url: own("http://pushgateway:9091"),
+                ..Pushgateway::default()
+            }],
             ..Self::default()
         }
     }

@@ -23,6 +23,7 @@ pub mod incident;
 pub mod input;
 pub mod mountinfo;
 pub mod mounts;
+pub mod notify;
 pub mod observer;
 pub mod operation;
 pub mod paths;

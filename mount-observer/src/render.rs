@@ -5,13 +5,16 @@
 //! a terminal or a log passes [`escape::Escaped`] first.
 
 pub mod alert_line;
+pub mod alertmanager;
 pub mod api;
 pub mod check;
 pub mod duration;
+pub mod environment;
 pub mod escape;
 pub mod metrics;
 pub mod nagios;
 pub mod status;
+pub mod syslog;
 
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -3,6 +3,10 @@
 //! The commented default, docs/CONFIG.md and the messages about bad values all come from here; a
 //! test holds it equal to the structs.
 
+mod sinks;
+
+use self::sinks::SINKS;
+
 /// One key of the configuration file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
@@ -88,6 +92,18 @@ pub(super) const SECTIONS: &[Section] = &[
         "What the daemon takes from itself once it has started.",
     ),
     Section::new("metrics", "How much is exported."),
+    Section::repeated("syslog", "Told of alerts over syslog, one table for each."),
+    Section::repeated(
+        "alertmanager",
+        "Told of alerts: an Alertmanager, or a cluster of them. It always gets the present state.",
+    ),
+    Section::repeated(
+        "webhook",
+        "Told of alerts by HTTP: chat services, incident management, programs of your own.",
+    ),
+    Section::repeated("exec", "Told of alerts: a program that is run for each."),
+    Section::repeated("textfile", "The metrics as a file for node exporter."),
+    Section::repeated("pushgateway", "The metrics for a Pushgateway."),
 ];
 
 const DURATION: &str = "a duration such as \"500ms\", \"5s\" or \"2m\"";
@@ -125,7 +141,17 @@ impl Key {
 }
 
 /// Every key, in the order they are documented.
-pub const KEYS: &[Key] = &[
+pub const KEYS: &[Key] = &joined::<{ OWN.len() + SINKS.len() }>(OWN, SINKS);
+
+const fn joined<const N: usize>(first: &[Key], second: &[Key]) -> [Key; N] {
+    let mut keys = [key("", "", "", ""); N];
+    let (start, end) = keys.split_at_mut(first.len());
+    start.copy_from_slice(first);
+    end.copy_from_slice(second);
+    keys
+}
+
+const OWN: &[Key] = &[
     key(
         "web",
         "listen_address",

@@ -1,5 +1,7 @@
 //! What the types of a configuration cannot say.
 
+mod sinks;
+
 use std::ops::RangeInclusive;
 
 use globset::Glob;
@@ -38,6 +40,7 @@ impl Config {
         if self.metrics.max_superblocks == 0 {
             complaints.add("metrics", "max_superblocks", "must be 1 or more");
         }
+        self.validate_sinks(&mut complaints);
         if complaints.problems.is_empty() {
             Ok(())
         } else {
