@@ -103,8 +103,12 @@ impl ConfigSource {
     }
 }
 
-/// Reads a regular file of a sane size. A pipe or a device could keep us waiting, or never end.
 fn read_file(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_bytes(path)?).map_err(io::Error::other)
+}
+
+/// Reads a regular file of a sane size. A pipe or a device could keep us waiting, or never end.
+pub(super) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let file = OpenOptions::new()
         .read(true)
@@ -113,12 +117,12 @@ fn read_file(path: &Path) -> io::Result<String> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    let mut text = String::new();
-    let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    let mut bytes = Vec::new();
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if u64::try_from(read).is_ok_and(|read| read > FILE_BYTES_MAX) {
         return Err(io::Error::other("it is larger than 1 MiB"));
     }
-    Ok(text)
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -26,8 +26,11 @@ use tokio::sync::watch;
 
 use self::{collector::SnapshotCollector, listener::BoundedListener};
 use crate::{
-    daemon::{clock, process},
-    render::metrics::SelfReport,
+    daemon::{
+        clock, process,
+        sink::{Form, Tally},
+    },
+    render::{self, metrics::SelfReport},
     snapshot::Snapshot,
     time::Wall,
 };
@@ -61,6 +64,7 @@ pub struct Shared {
     superblocks_max: watch::Receiver<usize>,
     heartbeats: Arc<Heartbeats>,
     log_dropped: Arc<AtomicU64>,
+    sinks: Arc<Tally>,
 }
 
 /// When each loop last made progress, ns since the epoch; 0 before the first time.
@@ -98,12 +102,14 @@ impl Shared {
         superblocks_max: watch::Receiver<usize>,
         heartbeats: Arc<Heartbeats>,
         log_dropped: Arc<AtomicU64>,
+        sinks: Arc<Tally>,
     ) -> Self {
         Self {
             snapshot,
             superblocks_max,
             heartbeats,
             log_dropped,
+            sinks,
         }
     }
 
@@ -120,13 +126,43 @@ impl Shared {
         now.0.saturating_sub(last) < HEARTBEAT_AGE_MAX_NS
     }
 
+    /// The metrics as text, for whoever does not fetch them; `None` before the first look is done.
+    pub fn pushed(&self, form: Form) -> Option<String> {
+        let snapshot = self.snapshot()?;
+        let totals = match form {
+            Form::Collector => String::new(),
+            Form::Push => render::metrics::totals(&snapshot),
+        };
+        // Whoever passes them on has a process of their own.
+        let encoded = self.exposition(snapshot, |name| !name.starts_with("process_"));
+        let encoded =
+            encoded.inspect_err(|error| tracing::warn!(%error, "cannot encode the metrics"));
+        Some(totals + &encoded.ok()?)
+    }
+
+    fn exposition(
+        &self,
+        snapshot: Arc<Snapshot>,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<String, prometheus::Error> {
+        let collector = SnapshotCollector::new(snapshot, self.superblocks_max(), self.report());
+        let registry = Registry::new();
+        registry.register(Box::new(collector))?;
+        let mut families = registry.gather();
+        families.retain(|family| is_wanted(family.name()));
+        TextEncoder::new().encode_to_string(&families)
+    }
+
     fn report(&self) -> SelfReport {
-        SelfReport {
+        let mut report = SelfReport {
             version: env!("CARGO_PKG_VERSION"),
             heartbeats: self.heartbeats.all(),
             dropped: vec![("log_full", self.log_dropped.load(Ordering::Relaxed))],
             process: process::read().ok(),
-        }
+            ..SelfReport::default()
+        };
+        self.sinks.add_to(&mut report);
+        report
     }
 }
 
@@ -207,12 +243,7 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     let Some(snapshot) = shared.snapshot() else {
         return not_yet();
     };
-    let collector = SnapshotCollector::new(snapshot, shared.superblocks_max(), shared.report());
-    let registry = Registry::new();
-    let encoded = registry
-        .register(Box::new(collector))
-        .and_then(|()| TextEncoder::new().encode_to_string(&registry.gather()));
-    match encoded {
+    match shared.exposition(snapshot, |_| true) {
         Ok(text) => {
             let kind = [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)];
             (kind, text).into_response()

@@ -36,17 +36,20 @@ use super::{
     namespaces,
     notify::ServiceManager,
     ring::{BATCH_MAX, Ring},
+    sink::{self, Opened, SinkError, Sinks},
 };
 use crate::{
+    alert::Transition,
     config::{Config, listen_address},
     errno::Errno,
     input::{Input, ProbeHealth, SelfInfo},
     observer::Observer,
     plan::{Fuse, Purpose},
+    render::status::verdict,
     scope::ScopeError,
     sight,
     snapshot::Snapshot,
-    time::Mono,
+    time::{Mono, Now},
 };
 
 /// How often the ring is polled and the schedules are looked at.
@@ -55,6 +58,8 @@ const BEAT: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_secs(1);
 /// Batches taken from the ring in one go; the rest waits for the next beat.
 const BATCHES_MAX: usize = 4;
+/// How long the end of the program waits for what the sinks are still to be told.
+const SINKS_END_MAX: Duration = Duration::from_secs(3);
 /// Threads for what may block: an iterator, the namespaces, fusectl, the tables.
 const BLOCKING_THREADS_MAX: usize = 6;
 /// Stack of each: nothing there recurses.
@@ -86,6 +91,9 @@ pub enum RunError {
     /// The configured scope.
     #[error("bad scope")]
     Scope(#[from] ScopeError),
+    /// A sink.
+    #[error("cannot use a sink")]
+    Sink(#[from] SinkError),
     /// A defect of ours: a job ended without an answer.
     #[error("a background job failed")]
     Job(#[source] tokio::task::JoinError),
@@ -102,6 +110,10 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
     let (found, plan) = facts::decide(Purpose::Watch(config.probes.statx));
     let facts = &found.facts;
     let listener = http::bind(address)?;
+    // Hands before privileges are given up: they keep them for what they run. One each, so that
+    // commands that hang leave the other free.
+    let hand = sink::needs_hand(config).then(Hand::start).transpose();
+    let sinks = Opened::new(config, hand.map_err(RunError::Hand)?.as_ref())?;
     let kernel = Kernel::load(&plan, &found, &options(config))?;
     report(&kernel.probes);
     let hand = recovery::is_wanted(config).then(Hand::start).transpose();
@@ -124,7 +136,8 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
         .build()
         .map_err(|error| RunError::System("start the event loop", error))?;
     let result = runtime.block_on(async {
-        let (mut daemon, shared, tables) = Daemon::start(config, source, kernel, &found, own, log)?;
+        let (mut daemon, shared, tables) =
+            Daemon::start(config, source, kernel, &found, own, log, sinks)?;
         daemon.recovery = Recovery::new(config, hand);
         http::serve(listener, shared)?;
         tracing::info!(%address, statx = plan.statx.name(), "observing");
@@ -142,6 +155,7 @@ fn grants(config: &Config, source: &ConfigSource) -> Vec<Grant> {
     if !config.storage.path.is_empty() {
         grants.push(Grant::write(&config.storage.path));
     }
+    grants.extend(sink::grants(config));
     grants
 }
 
@@ -193,6 +207,8 @@ struct Daemon {
     ticked: Mono,
     heartbeats: Arc<Heartbeats>,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    sinks: Sinks,
+    sinks_ticked: Mono,
     superblocks_max: watch::Sender<usize>,
     service: ServiceManager,
     /// Keeps the programs attached.
@@ -212,6 +228,7 @@ impl Daemon {
         found: &Gathered,
         own: Arc<OwnTable>,
         log: &LogGuard,
+        sinks: Opened,
     ) -> Result<(Self, Shared, mpsc::Receiver<mountinfo::Table>), RunError> {
         let info = SelfInfo {
             is_initial_pid_namespace: kernel.self_tgid == std::process::id(),
@@ -227,7 +244,16 @@ impl Daemon {
         let (snapshots, seen) = watch::channel(None);
         let (superblocks_max, limit) = watch::channel(config.metrics.max_superblocks);
         let heartbeats = Arc::new(Heartbeats::default());
-        let shared = Shared::new(seen, limit, Arc::clone(&heartbeats), log.dropped());
+        let shared = Shared::new(
+            seen,
+            limit,
+            Arc::clone(&heartbeats),
+            log.dropped(),
+            sinks.tally(),
+        );
+        let metrics = shared.clone();
+        let metrics: sink::Source = Arc::new(move |form| metrics.pushed(form));
+        let sinks = Sinks::start(sinks, config, &metrics)?;
         let (table_changes, tables) = mpsc::channel(mountinfo::QUEUE_MAX);
         // Watched before it is first read: no change falls between the two.
         own.watch(table_changes, Arc::clone(&heartbeats))
@@ -259,6 +285,8 @@ impl Daemon {
             ticked: clock::now().mono,
             heartbeats,
             snapshots,
+            sinks,
+            sinks_ticked: Mono::default(),
             superblocks_max,
             service: ServiceManager::connect(),
             _attached: kernel.attached,
@@ -313,6 +341,7 @@ impl Daemon {
         }
         tracing::info!("ending");
         self.service.stopping();
+        self.sinks.end(SINKS_END_MAX);
         Ok(())
     }
 
@@ -395,6 +424,7 @@ impl Daemon {
             tracing::error!(%error, "the old configuration stays in force");
             return;
         }
+        self.sinks.reconfigure(&self.config, &config);
         self.superblocks_max
             .send_replace(config.metrics.max_superblocks);
         self.recovery.reconfigure(&config);
@@ -426,7 +456,23 @@ impl Daemon {
             self.service.progress(now, Some(&snapshot));
             self.snapshots.send_replace(Some(snapshot));
         }
+        self.tell(now, &wanted.told);
         Heartbeats::beat(&self.heartbeats.observe, now.wall);
+    }
+}
+
+impl Daemon {
+    /// Tells the sinks, once the snapshot shows what they are told.
+    fn tell(&mut self, now: Now, transitions: &[Transition]) {
+        if !transitions.is_empty() {
+            let summary = verdict(&self.engine.snapshot());
+            tracing::info!("{summary}");
+            self.sinks.tell(now, &summary, transitions);
+        }
+        if now.mono.since(self.sinks_ticked) >= TICK {
+            self.sinks_ticked = now.mono;
+            self.sinks.tick(now);
+        }
     }
 }
 

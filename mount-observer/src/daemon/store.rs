@@ -6,7 +6,7 @@
 
 mod database;
 mod error;
-mod place;
+pub(super) mod place;
 mod queue;
 mod reader;
 mod runs;

@@ -59,8 +59,25 @@ pub struct SelfReport {
     pub heartbeats: Vec<(&'static str, Wall)>,
     /// Losses the observer does not know of, by reason.
     pub dropped: Vec<(&'static str, u64)>,
+    /// What became of what sinks were told.
+    pub sinks: Vec<SinkReport>,
+    /// Alerts that are kept from the sinks, by why.
+    pub kept_back: Vec<(&'static str, u64)>,
+    /// Silences that count.
+    pub silences: u64,
     /// What the kernel says about the process; `None` when /proc could not be read.
     pub process: Option<Process>,
+}
+
+/// What became of what one sink was told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkReport {
+    /// The sink.
+    pub sink: String,
+    /// How many, by outcome.
+    pub outcomes: Vec<(&'static str, u64)>,
+    /// What did not fit in its queue.
+    pub dropped: u64,
 }
 
 /// The kernel's account of the observer's process.
@@ -106,6 +123,7 @@ pub fn families(snapshot: &Snapshot, superblocks_max: usize, own: &SelfReport) -
             families.number(&table::UNATTRIBUTED, labels, float(outcome.count));
         }
     }
+    sinks(&mut families, own);
     health(&mut families, &snapshot.observer, own);
     if let Some(process) = &own.process {
         of_process(&mut families, process);
@@ -267,6 +285,45 @@ fn alerts(families: &mut Families, snapshot: &Snapshot) {
         let labels = vec![("mount", mount.clone()), ("outcome", (*outcome).to_owned())];
         families.number(&table::RECOVERIES, labels, float(*total));
     }
+}
+
+fn sinks(families: &mut Families, own: &SelfReport) {
+    for &(why, count) in &own.kept_back {
+        let labels = vec![("why", why.to_owned())];
+        families.number(&table::KEPT_BACK, labels, float(count));
+    }
+    families.number(&table::SILENCES, vec![], float(own.silences));
+    for report in &own.sinks {
+        let sink = || ("sink", report.sink.clone());
+        for &(outcome, count) in &report.outcomes {
+            let labels = vec![sink(), ("outcome", outcome.to_owned())];
+            families.number(&table::NOTIFICATIONS, labels, float(count));
+        }
+        families.number(
+            &table::NOTIFICATIONS_DROPPED,
+            vec![sink()],
+            float(report.dropped),
+        );
+    }
+}
+
+/// What monitors of mounts have always pushed: how many there are, and how many would not answer
+/// them, which those that are dead and those that are hung do not.
+pub fn totals(snapshot: &Snapshot) -> String {
+    let would_fail =
+        |superblock: &&Superblock| matches!(superblock.state, State::Dead | State::Hung);
+    let (total, dead) = (
+        snapshot.superblocks.len(),
+        snapshot.superblocks.iter().filter(would_fail).count(),
+    );
+    format!(
+        "# HELP total_mountpoints Mounts observed.\n\
+         # TYPE total_mountpoints gauge\n\
+         total_mountpoints {total}\n\
+         # HELP dead_mountpoints Mounts that do not answer: dead or hung.\n\
+         # TYPE dead_mountpoints gauge\n\
+         dead_mountpoints {dead}\n"
+    )
 }
 
 fn health(families: &mut Families, health: &ObserverHealth, own: &SelfReport) {

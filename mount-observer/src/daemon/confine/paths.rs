@@ -15,6 +15,7 @@ const WRITTEN_FOR: ABI = ABI::V6;
 pub(in crate::daemon) struct Grant {
     pub(super) path: PathBuf,
     is_written: bool,
+    is_made: bool,
 }
 
 impl Grant {
@@ -23,6 +24,7 @@ impl Grant {
         Self {
             path: path.into(),
             is_written: false,
+            is_made: false,
         }
     }
 
@@ -31,6 +33,15 @@ impl Grant {
         Self {
             path: path.into(),
             is_written: true,
+            is_made: true,
+        }
+    }
+
+    /// The same where it is another's, who has to make it.
+    pub(in crate::daemon) fn write_into(path: impl Into<PathBuf>) -> Self {
+        Self {
+            is_made: false,
+            ..Self::write(path)
         }
     }
 
@@ -39,7 +50,7 @@ impl Grant {
     pub(super) fn make(&self) {
         let mut builder = DirBuilder::new();
         let made = builder.recursive(true).mode(0o700);
-        if self.is_written
+        if self.is_made
             && let Err(error) = made.create(&self.path)
         {
             tracing::warn!(%error, path = ?self.path, "cannot make the directory");

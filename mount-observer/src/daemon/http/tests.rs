@@ -22,7 +22,13 @@ fn publisher() -> (Publisher, Shared) {
     let (snapshot, seen) = watch::channel(None);
     let (superblocks_max, limit) = watch::channel(64);
     let heartbeats = Arc::new(Heartbeats::default());
-    let shared = Shared::new(seen, limit, Arc::clone(&heartbeats), Arc::default());
+    let shared = Shared::new(
+        seen,
+        limit,
+        Arc::clone(&heartbeats),
+        Arc::default(),
+        Arc::default(),
+    );
     let publisher = Publisher {
         snapshot,
         heartbeats,
@@ -162,5 +168,5 @@ fn every_metric_has_a_description_the_format_allows() {
     let collector =
         SnapshotCollector::new(Arc::new(fixture::snapshot()), 64, SelfReport::default());
     let described = prometheus::core::Collector::desc(&collector).len();
-    assert_eq!(described, crate::render::metrics::METRICS.len());
+    assert_eq!(described, render::metrics::METRICS.len());
 }

@@ -22,13 +22,13 @@ const LINKS_MAX: usize = 40;
 
 /// The uncovered mounts of a mount table that are observed, or not.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(in crate::daemon) struct Table {
     mounts: Vec<(Line, bool)>,
 }
 
 impl Table {
     /// Takes the text of the own mount table.
-    pub(super) fn new(mountinfo: &[u8], scope: &Scope) -> Self {
+    pub(in crate::daemon) fn new(mountinfo: &[u8], scope: &Scope) -> Self {
         let lines = parse(mountinfo).lines;
         let covered = covered(&lines);
         let mounts = lines.into_iter().zip(covered);
@@ -57,7 +57,7 @@ impl Table {
 }
 
 /// The directory with every link on the way resolved; it need not exist.
-pub(super) fn resolve(directory: &Path, table: &Table) -> Result<PathBuf, StoreError> {
+pub(in crate::daemon) fn resolve(directory: &Path, table: &Table) -> Result<PathBuf, StoreError> {
     let absolute = std::path::absolute(directory).map_err(|source| StoreError::File {
         what: "find",
         path: directory.to_owned(),

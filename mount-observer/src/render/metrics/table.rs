@@ -147,6 +147,30 @@ pub(super) const RECOVERIES: Metric = global(
     &["mount", "outcome"],
     "Recoveries of a mount of the configuration: ok, failed, timeout, or not done: dry_run, capped, refused.",
 );
+pub(super) const KEPT_BACK: Metric = global(
+    "mount_observer_alerts_kept_back",
+    Kind::Gauge,
+    &["why"],
+    "Alerts that fire and that the sinks are not told of, by why: a silence, or the alert of another superblock that explains them.",
+);
+pub(super) const SILENCES: Metric = global(
+    "mount_observer_silences",
+    Kind::Gauge,
+    &[],
+    "Silences that count now.",
+);
+pub(super) const NOTIFICATIONS: Metric = global(
+    "mount_observer_notifications_total",
+    Kind::Counter,
+    &["sink", "outcome"],
+    "What became of what sinks were told. delivered: the receiver took it. failed: an attempt, which is repeated. refused: the receiver will not take it. expired: given up after `give_up_after`.",
+);
+pub(super) const NOTIFICATIONS_DROPPED: Metric = global(
+    "mount_observer_notifications_queue_dropped_total",
+    Kind::Counter,
+    &["sink"],
+    "Notices that did not fit in the queue of a sink; the oldest go first.",
+);
 pub(super) const SUPERBLOCKS: Metric = global(
     "mount_observer_superblocks",
     Kind::Gauge,
@@ -272,6 +296,10 @@ pub const METRICS: &[Metric] = &[
     ALERTS,
     TRANSITIONS,
     RECOVERIES,
+    KEPT_BACK,
+    SILENCES,
+    NOTIFICATIONS,
+    NOTIFICATIONS_DROPPED,
     SUPERBLOCKS,
     FOLDED,
     UNATTRIBUTED,

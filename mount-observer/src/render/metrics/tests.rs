@@ -8,6 +8,13 @@ fn report() -> SelfReport {
         version: "1.2.3",
         heartbeats: vec![("observe", Wall(1_767_323_045_000_000_000))],
         dropped: vec![("log_full", 0)],
+        sinks: vec![SinkReport {
+            sink: "pager".to_owned(),
+            outcomes: vec![("delivered", 3), ("failed", 1)],
+            dropped: 0,
+        }],
+        kept_back: vec![("silence", 1), ("cause", 0)],
+        silences: 2,
         process: Some(Process::default()),
     }
 }
@@ -33,6 +40,14 @@ fn shown(families: &[Family]) -> String {
         }
     }
     out
+}
+
+#[test]
+fn what_is_pushed_counts_what_would_not_answer() {
+    let text = totals(&fixture::snapshot());
+    let mut numbers = text.lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(numbers.next(), Some("total_mountpoints 5"), "{text}");
+    assert_eq!(numbers.next(), Some("dead_mountpoints 2"), "{text}");
 }
 
 #[test]
