@@ -151,6 +151,8 @@ pub enum Resolution {
     Superseded,
     /// The configuration leaves the superblock out from now on.
     Excluded,
+    /// An earlier observer told of it, and when this one came it was not there any more.
+    Unobserved,
 }
 
 /// What an alert changed to.

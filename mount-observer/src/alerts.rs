@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Firing again this soon after the last end counts as flapping.
-const FLAP_WINDOW: Duration = Duration::from_mins(10);
+pub(crate) const FLAP_WINDOW: Duration = Duration::from_mins(10);
 
 /// Returns that are forgiven before an alert is held longer.
 const FLAPS_FREE: u32 = 3;

@@ -29,6 +29,8 @@ pub struct Counters {
     latency: [Option<Box<Histogram>>; Class::ALL.len()],
     /// When a FUSE request last ended, in whatever way.
     pub last_completion: Option<Mono>,
+    /// When an operation last succeeded.
+    pub last_success: Option<Mono>,
     storm: VecDeque<Slot<Failures>>,
     slow: VecDeque<Slot<LatencySlot>>,
 }
@@ -141,6 +143,9 @@ impl Counters {
             operation, errno, ..
         } = delta.outcome;
         let total = &delta.total;
+        if errno.is_none() && total.count > 0 {
+            self.last_success = self.last_success.max(Some(total.last));
+        }
         *self.operations.entry((operation, errno)).or_default() += total.count;
         self.add_latency(now, operation, total, windows.slow);
         if let Some(errno) = errno.filter(|errno| operation.is_trouble(*errno)) {

@@ -51,6 +51,8 @@ pub struct Health {
     pub refused: BTreeMap<&'static str, u64>,
     /// What is out of sight now, and how much of it.
     unseen: BTreeMap<&'static str, u64>,
+    /// What parts of the shell cannot do.
+    troubles: BTreeMap<&'static str, String>,
     layout: Layout,
     has_scanned_holders: bool,
     failed_holder_scans: u32,
@@ -89,6 +91,14 @@ impl Health {
         } else {
             self.unseen.insert(what, count);
         }
+    }
+
+    /// Notes what a part of the shell cannot do.
+    pub fn trouble(&mut self, part: &'static str, what: Option<String>) {
+        match what {
+            Some(what) => self.troubles.insert(part, what),
+            None => self.troubles.remove(part),
+        };
     }
 
     /// Says where the layout of FUSE's structures comes from.
@@ -208,6 +218,8 @@ impl Health {
                 .iter()
                 .map(|(what, count)| format!("out of sight: {count} {what}")),
         );
+        let troubles = self.troubles.iter();
+        words.extend(troubles.map(|(part, what)| format!("{part}: {what}")));
         if sight.scans == Scans::Failing {
             words.push("scans end early".to_owned());
         }

@@ -3,6 +3,11 @@
 //! export` writes; a field may be added, none may change its meaning.
 
 mod at_risk;
+mod evidence;
+mod ledger;
+mod record;
+mod resume;
+mod summary;
 
 use std::fmt;
 
@@ -16,6 +21,11 @@ use crate::{
 };
 
 pub use at_risk::{AtRisk, AtRiskList, ENTRIES_MAX as AT_RISK_MAX, Why as AtRiskWhy};
+pub use evidence::{Evidence, UnitOf};
+pub use ledger::{Counts, DELAY_BOUNDS_MS, Key, Ledger, Place};
+pub use record::Record;
+pub use resume::Sighting;
+pub use summary::Summary;
 
 /// Names an incident for people and for the journal: when it began (UTC) and what it is about,
 /// `20261121T183531.482-0.45`. Needs no counter that a lost journal would start again.
@@ -71,6 +81,9 @@ pub struct Incident {
     pub phases: Vec<Phase>,
     /// The first evidence, which is before the first alert.
     pub started_unix_ns: Wall,
+    /// The same on the monotonic clock of its boot, ns.
+    #[serde(default)]
+    pub started_monotonic_ns: u64,
     /// The first alert.
     pub detected_unix_ns: Wall,
     /// From the one to the other on the monotonic clock, ns.
@@ -103,6 +116,13 @@ pub struct Incident {
     /// The last operation that succeeded before it; with the end, the window in which data may have
     /// been lost.
     pub last_success_unix_ns: Option<Wall>,
+    /// What may not have reached its file.
+    #[serde(default)]
+    pub at_risk: AtRiskList,
+    /// Lists above that are not complete because there was more than is kept: `stacks`,
+    /// `failure_kinds`, `servers`. Of the victims all are counted.
+    #[serde(default)]
+    pub cut: Vec<String>,
     /// What was done about it. The journal keeps runs beside incidents, because they outlive them, and
     /// brings them together for whoever reads one.
     #[serde(default)]
@@ -207,6 +227,7 @@ impl From<Resolution> for EndReason {
             Resolution::Unmounted => Self::Unmounted,
             Resolution::Replaced => Self::Replaced,
             Resolution::Excluded => Self::Excluded,
+            Resolution::Unobserved => Self::EndedUnobserved,
         }
     }
 }

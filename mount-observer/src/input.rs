@@ -2,6 +2,8 @@
 //!
 //! Live, replay and tests feed the same inputs to the same `Observer::step`.
 
+use std::{fmt, ops::Range};
+
 use mount_observer_common::{InFlight, TotalsKey, TotalsValue};
 
 use crate::{
@@ -90,6 +92,18 @@ pub enum Input {
         /// What was said about it.
         detail: String,
     },
+    /// The incidents that an earlier observer left open, as the journal holds them. Before the first
+    /// tick, so that what is still there goes on as the same incident.
+    Remembered(Vec<Incident>),
+    /// Settings of the kernel that decide how it treats a server that does not answer: name, value.
+    Sysctls(Vec<(String, String)>),
+    /// What a part of the shell cannot do now, in words; `None` when it can.
+    Trouble {
+        /// The part: `storage`.
+        part: &'static str,
+        /// What is wrong.
+        what: Option<String>,
+    },
     /// Decide now: detect, move alerts, make a new snapshot.
     Tick,
 }
@@ -103,12 +117,42 @@ pub type InFlightReading = Vec<(u64, InFlight)>;
 /// What the observer must know about itself and its place before the first step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SelfInfo {
+    /// The boot in which device numbers and the monotonic clock mean something.
+    pub boot: BootId,
     /// Whether it sees every process: in a nested pid namespace a server may be out of sight, and
     /// "nobody holds the connection" proves nothing.
     pub is_initial_pid_namespace: bool,
     /// Whether this is one look (`status`) rather than a watch: it must decide from two scans a
     /// fraction of a second apart, and no probe is attached.
     pub is_single_look: bool,
+}
+
+/// `/proc/sys/kernel/random/boot_id`: a UUID that the kernel makes at each boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BootId(pub u128);
+
+impl BootId {
+    /// Reads it as the kernel writes it; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits: String = text.trim().chars().filter(|c| *c != '-').collect();
+        let id = u128::from_str_radix(&digits, 16).ok()?;
+        (digits.len() == 32).then_some(Self(id))
+    }
+}
+
+impl fmt::Display for BootId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = format!("{:032x}", self.0);
+        let part = |range: Range<usize>| digits.get(range).unwrap_or_default();
+        let parts = [
+            part(0..8),
+            part(8..12),
+            part(12..16),
+            part(16..20),
+            part(20..32),
+        ];
+        f.write_str(&parts.join("-"))
+    }
 }
 
 /// The links of one task, as `readlink` gave them: never followed.

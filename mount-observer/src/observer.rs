@@ -8,6 +8,7 @@ mod blame;
 mod flow;
 mod fuse;
 mod identity;
+mod incidents;
 mod index;
 mod publish;
 mod recovery;
@@ -20,14 +21,13 @@ use std::{
 };
 
 use crate::{
-    advice,
     alert::{AlertKind, Change, Resolution, Transition},
     alerts::Step,
     blocked::Waiters,
     config::{Config, Detect},
     counters::Windows,
     health::Health,
-    incident::IncidentId,
+    incident::{Ledger, Place},
     input::{Effect, Input, MountPoint, SelfInfo},
     mounts::Mounts,
     paths::PendingPaths,
@@ -64,6 +64,8 @@ pub struct Observer {
     recoveries: Recoveries,
     /// Alerts of recoveries that did not help, by mount point.
     failed_recoveries: BTreeMap<String, Transition>,
+    ledger: Ledger,
+    sysctls: Vec<(String, String)>,
     asked: Asked,
     transitions: BTreeMap<(AlertKind, &'static str), u64>,
     snapshot: Arc<Snapshot>,
@@ -108,6 +110,8 @@ impl Observer {
             health: Health::default(),
             recoveries: Recoveries::new(&config.recovery, &config.recover),
             failed_recoveries: BTreeMap::new(),
+            ledger: Ledger::new(info.boot.to_string()),
+            sysctls: Vec::new(),
             asked: Asked::default(),
             transitions: BTreeMap::new(),
             snapshot: Arc::new(empty_snapshot()),
@@ -121,6 +125,7 @@ impl Observer {
         self.config = config.detect;
         self.recoveries.configure(&config.recovery, &config.recover);
         self.reconcile(Resolution::Excluded);
+        self.keep_incidents();
         Ok(std::mem::take(&mut self.effects))
     }
 
@@ -158,6 +163,9 @@ impl Observer {
                 outcome,
                 detail,
             } => self.on_recovery_done(&run, outcome, detail),
+            Input::Remembered(incidents) => self.on_remembered(incidents),
+            Input::Sysctls(sysctls) => self.sysctls = sysctls,
+            Input::Trouble { part, what } => self.health.trouble(part, what),
             Input::Tick => self.on_tick(),
         }
         std::mem::take(&mut self.effects)
@@ -222,8 +230,15 @@ impl Observer {
 }
 
 /// One change of one superblock's alert, as it is told.
-fn transition(now: &Now, superblock: &Watched, step: Step) -> Transition {
+fn transition(
+    now: &Now,
+    superblock: &Watched,
+    step: Step,
+    advice: String,
+    place: Place,
+) -> Transition {
     let condition = step.condition;
+    let since = incidents::began(&place, condition.since);
     let successor = match step.change {
         Change::Resolved {
             why: Resolution::Superseded,
@@ -234,8 +249,8 @@ fn transition(now: &Now, superblock: &Watched, step: Step) -> Transition {
         change: step.change,
         kind: condition.kind,
         severity: condition.severity,
-        incident: IncidentId::of_superblock(now.wall_of(condition.since), superblock.id.dev),
-        returns: superblock.alerts.returns(),
+        incident: place.incident,
+        returns: place.returns,
         superblock: Some(superblock.id),
         mount_points: mount_points(&superblock.mounted.mounts),
         caused_by: Vec::new(),
@@ -244,17 +259,14 @@ fn transition(now: &Now, superblock: &Watched, step: Step) -> Transition {
         mountpoint: superblock.mounted.mountpoint.clone(),
         namespace: namespace_elsewhere(&superblock.mounted.mounts),
         successor,
-        since: condition.since,
-        since_unix_ns: now.wall_of(condition.since),
-        age_ns: nanos(now.mono.since(condition.since)),
+        since,
+        since_unix_ns: now.wall_of(since),
+        age_ns: nanos(now.mono.since(since)),
         reason: condition.reason,
         evidence: condition.evidence,
         victims: condition.victims,
         victims_total: condition.victims_total,
-        advice: match step.change {
-            Change::Firing => advice::of(condition.kind, superblock),
-            Change::Resolved { .. } => String::new(),
-        },
+        advice,
     }
 }
 

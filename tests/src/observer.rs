@@ -45,6 +45,8 @@ pub struct Observer {
     pub process: Process,
     /// Its configuration file.
     pub config: PathBuf,
+    /// Where it keeps its journal.
+    pub storage: PathBuf,
     /// The port of its HTTP listener on the loopback.
     pub port: u16,
     log: Log,
@@ -61,6 +63,8 @@ pub struct Options {
     pub config: String,
     /// A program with arguments to run the observer under (strace).
     pub wrapper: Vec<String>,
+    /// Where it keeps its journal; a directory of its own when `None`.
+    pub storage: Option<PathBuf>,
     /// `json`, which [`Observer::transitions`] reads, or `text` for people.
     pub log_format: &'static str,
 }
@@ -70,6 +74,7 @@ impl Default for Options {
         Self {
             config: String::new(),
             wrapper: Vec::new(),
+            storage: None,
             log_format: "json",
         }
     }
@@ -96,6 +101,8 @@ impl Observer {
             .directory(format!("observer-{port}"))
             .join("config.toml");
         fs::write(&config, &options.config).expect("write the configuration");
+        let storage = || sandbox.path(format!("journal-{port}"));
+        let storage = options.storage.clone().unwrap_or_else(storage);
         let mut words = options.wrapper.clone();
         words.push(binary().display().to_string());
         let (program, wrapped) = words.split_first().expect("at least the binary");
@@ -105,6 +112,7 @@ impl Observer {
                 .arg("run")
                 .arg(format!("--config={}", config.display()))
                 .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+                .arg(format!("--storage.path={}", storage.display()))
                 .arg(format!("--log.format={}", options.log_format))
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
@@ -120,6 +128,7 @@ impl Observer {
         let observer = Self {
             process,
             config,
+            storage,
             port,
             log,
         };

@@ -11,7 +11,7 @@ use super::{
     jobs::Jobs,
     kernel::Kernel,
     mountinfo::OwnTable,
-    namespaces,
+    namespaces, process,
     run::{self, RunError},
     symbols,
 };
@@ -38,6 +38,7 @@ pub fn look(config: &Config) -> Result<Arc<Snapshot>, RunError> {
     };
     let own_table = read_own()?;
     let info = SelfInfo {
+        boot: process::boot_id(),
         is_initial_pid_namespace: kernel.self_tgid == std::process::id(),
         is_single_look: true,
     };

@@ -7,7 +7,8 @@ use rustix::{
     process::{Resource, getrlimit},
 };
 
-use crate::render::metrics::Process;
+use super::clock;
+use crate::{input::BootId, render::metrics::Process};
 
 /// Reads it.
 pub fn read() -> io::Result<Process> {
@@ -17,6 +18,14 @@ pub fn read() -> io::Result<Process> {
     process.max_fds = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     process.open_fds = open_fds()?;
     Ok(process)
+}
+
+/// The boot this is. Where it cannot be read nothing is known to be of the same boot: the time makes
+/// one that is nobody else's.
+pub fn boot_id() -> BootId {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    let read = text.and_then(|text| BootId::parse(&text));
+    read.unwrap_or_else(|| BootId(clock::now().wall.0.into()))
 }
 
 /// Entries of `/proc/self/fd`; the directory read itself is one of them and not counted.

@@ -3,6 +3,7 @@
 
 mod exits;
 mod fuse_module;
+mod journal;
 mod nfs;
 mod recovery;
 
@@ -18,6 +19,7 @@ use tokio::{
 use self::{
     exits::Exits,
     fuse_module::{Change, Follower},
+    journal::Keeper,
     recovery::Recovery,
 };
 use super::{
@@ -35,6 +37,7 @@ use super::{
     mountinfo::{self, OwnTable},
     namespaces,
     notify::ServiceManager,
+    process,
     ring::{BATCH_MAX, Ring},
     sink::{self, Opened, SinkError, Sinks},
 };
@@ -217,6 +220,7 @@ struct Daemon {
     fuse: Option<Follower>,
     nfs: nfs::Follower,
     recovery: Recovery,
+    keeper: Keeper,
 }
 
 impl Daemon {
@@ -231,6 +235,7 @@ impl Daemon {
         sinks: Opened,
     ) -> Result<(Self, Shared, mpsc::Receiver<mountinfo::Table>), RunError> {
         let info = SelfInfo {
+            boot: process::boot_id(),
             is_initial_pid_namespace: kernel.self_tgid == std::process::id(),
             is_single_look: false,
         };
@@ -240,6 +245,8 @@ impl Daemon {
             engine.set_symbols(symbols);
         }
         engine.set_facts(&found.facts);
+        let mut keeper = Keeper::start(config, &own);
+        keeper.begin(&mut engine, clock::now().mono);
 
         let (snapshots, seen) = watch::channel(None);
         let (superblocks_max, limit) = watch::channel(config.metrics.max_superblocks);
@@ -293,6 +300,7 @@ impl Daemon {
             fuse: kernel.fuse.map(fuse_module),
             nfs: nfs::Follower::new(Arc::clone(&kernel.loader), kernel.nfs, purpose),
             recovery: Recovery::new(config, None),
+            keeper,
         };
         Ok((daemon, shared, tables))
     }
@@ -341,6 +349,7 @@ impl Daemon {
         }
         tracing::info!("ending");
         self.service.stopping();
+        self.keeper.end();
         self.sinks.end(SINKS_END_MAX);
         Ok(())
     }
@@ -353,6 +362,8 @@ impl Daemon {
         let fuse = self.fuse.as_mut();
         let change = fuse.and_then(|fuse| fuse.look(now, has_mounts));
         self.follow(change);
+        let learnt = self.keeper.look(now);
+        self.engine.feed(learnt);
         if now.since(self.ticked) >= TICK || self.engine.is_due(self.ticked, now) {
             self.ticked = now;
             self.engine.tick();
@@ -435,8 +446,9 @@ impl Daemon {
     /// After each turn: passes on what is wanted, publishes what is new, and shows life.
     fn progress(&mut self) {
         let now = clock::now();
-        let wanted = self.engine.take_wanted();
+        let mut wanted = self.engine.take_wanted();
         self.exits.add(&wanted.exits);
+        self.keeper.keep(&mut wanted);
         if let Some(superblocks) = &wanted.nfs {
             self.nfs.want(superblocks);
         }

@@ -22,13 +22,13 @@ use std::{
 };
 
 use self::{queue::Queue, writer::Writer};
-use super::mountinfo;
+use super::mountinfo::{self, OwnTable};
 use crate::{config::Config, incident::Incident, recovery::RecoveryRun, scope::Scope};
 
 pub use database::{Database, Limits};
 pub use error::StoreError;
 pub use queue::{Condition, Remembered};
-pub use reader::{Filter, Reader, Summary};
+pub use reader::{Filter, Reader};
 
 /// The database within the storage directory.
 pub const FILE: &str = "incidents.db";
@@ -36,6 +36,16 @@ pub const FILE: &str = "incidents.db";
 /// Where the journal of a configuration is, judged by the mount table; `None` where nothing is kept.
 /// Nothing on the way is touched that lies on an observed mount.
 pub fn directory(config: &Config) -> Result<Option<PathBuf>, StoreError> {
+    let own = OwnTable::open().map_err(|source| StoreError::File {
+        what: "open",
+        path: Path::new(mountinfo::OWN).to_owned(),
+        source,
+    })?;
+    directory_in(config, &own)
+}
+
+/// The same by a table that was opened before: the daemon leaves the namespace it was started in.
+fn directory_in(config: &Config, own: &OwnTable) -> Result<Option<PathBuf>, StoreError> {
     if config.storage.path.is_empty() {
         return Ok(None);
     }
@@ -45,7 +55,7 @@ pub fn directory(config: &Config) -> Result<Option<PathBuf>, StoreError> {
         path: path.to_owned(),
         source: std::io::Error::other(error),
     })?;
-    let own = mountinfo::read_own().map_err(|source| StoreError::File {
+    let own = own.read().map_err(|source| StoreError::File {
         what: "read",
         path: Path::new(mountinfo::OWN).to_owned(),
         source,
@@ -61,7 +71,7 @@ pub struct Journal {
 
 impl Journal {
     /// Starts the thread that writes; without one nothing is kept beyond this process.
-    pub fn start(config: &Config) -> Self {
+    pub fn start(config: &Config, own: Arc<OwnTable>) -> Self {
         let queue = Arc::new(Queue::new(!config.storage.path.is_empty()));
         let journal = Self {
             queue: Arc::clone(&queue),
@@ -72,7 +82,7 @@ impl Journal {
                 age_max: config.storage.max_age,
                 bytes_max: config.storage.max_bytes,
             };
-            let place = move || directory(&config);
+            let place = move || directory_in(&config, &own);
             if let Err(error) = Writer::start(Arc::clone(&queue), place, limits) {
                 queue.failed(&format!("cannot start its thread: {error}"));
             }

@@ -81,7 +81,9 @@ impl Observer {
         };
         // A failure whose caller nobody saw is counted, and no victim: it would be told as `[0]`.
         if ended.caller.pid != 0 {
+            let (at, victim) = (failure.at, failure.victim.clone());
             superblock.add_failure(failure);
+            self.note_victim(dev, at, &victim);
         }
         if let Some(errno) = ended.errno {
             self.suspect(dev, errno);

@@ -12,7 +12,7 @@ use crate::{
     watched::{Service, Watched},
 };
 
-use super::{Observer, transition};
+use super::Observer;
 
 /// Device numbers whose next epoch is remembered after their superblock is gone.
 const REMEMBERED_MAX: usize = 4096;
@@ -167,7 +167,15 @@ impl Observer {
 
     fn end(&mut self, dev: Dev, why: Resolution) {
         self.keep_in_flight(dev);
-        let Some(mut superblock) = self.superblocks.remove(&dev) else {
+        let Some(superblock) = self.superblocks.get_mut(&dev) else {
+            return;
+        };
+        if let Some(step) = superblock.alerts.end(why) {
+            self.note_state(dev, None);
+            self.note_steps(dev, vec![step]);
+            self.ask(Effect::TickNow);
+        }
+        let Some(superblock) = self.superblocks.remove(&dev) else {
             return;
         };
         self.requests.drop_superblock(dev);
@@ -175,9 +183,5 @@ impl Observer {
         self.asked.suspects.remove(&dev);
         let counts = superblock.counters.operations();
         self.totals.elsewhere += counts.iter().map(|operation| operation.count).sum::<u64>();
-        if let Some(step) = superblock.alerts.end(why) {
-            self.tell(transition(&self.now, &superblock, step));
-            self.ask(Effect::TickNow);
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     alert::{AlertKind, Change, Resolution, Severity, Transition},
-    incident::IncidentId,
+    incident::{IncidentId, Key},
     input::Effect,
     recovery::{Event, Outcome, RecoveryRun, is_served},
     superblock::SuperblockId,
@@ -20,12 +20,7 @@ impl Observer {
 
     /// The incident of a superblock whose alert fires.
     fn incident_of(&self, id: SuperblockId) -> Option<IncidentId> {
-        let superblock = self.superblocks.get(&id.dev)?;
-        let firing = superblock.alerts.firing()?;
-        Some(IncidentId::of_superblock(
-            self.now.wall_of(firing.since),
-            id.dev,
-        ))
+        self.ledger.id_of(&Key::Superblock(id)).cloned()
     }
 
     /// After each decision.

@@ -13,7 +13,7 @@ use crate::{
     watched::{Service, Status, Watched},
 };
 
-use super::{Observer, index::Index, publish, transition};
+use super::{Observer, index::Index, publish};
 
 /// How often connections are looked at.
 const CONNECTIONS_EVERY: Duration = Duration::from_millis(900);
@@ -61,6 +61,7 @@ impl Observer {
         self.look_after_connections(&sight);
         self.look_at_tables();
         self.watch_servers();
+        self.keep_incidents();
         self.publish(published, &sight);
         self.recover();
     }
@@ -146,12 +147,11 @@ impl Observer {
             superblock.status.evidence.push(evidence.to_owned());
         }
         let published = publish::superblock(superblock, finding.draft, &self.now);
-        let told: Vec<_> = steps
-            .into_iter()
-            .map(|step| transition(&self.now, superblock, step))
-            .collect();
-        for transition in told {
-            self.tell(transition);
+        // Before what is known by now is lost with an incident that ends.
+        self.note_state(dev, Some(&published));
+        if !steps.is_empty() {
+            self.note_steps(dev, steps);
+            self.note_state(dev, Some(&published));
         }
         if is_told {
             self.list_files(dev);

@@ -88,6 +88,7 @@ pub fn resolution(why: Resolution) -> &'static str {
         Resolution::Replaced => "replaced by another mount",
         Resolution::Superseded => "another state now",
         Resolution::Excluded => "no longer observed",
+        Resolution::Unobserved => "over while nobody watched",
     }
 }
 

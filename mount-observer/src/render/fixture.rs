@@ -329,6 +329,7 @@ pub(crate) fn incident(started: Wall, dev: Dev) -> Incident {
             reason: "the FUSE connection is gone".to_owned(),
         }],
         started_unix_ns: started,
+        started_monotonic_ns: 0,
         detected_unix_ns: detected,
         detection_delay_ns: 450_000_000,
         ended: None,
@@ -344,6 +345,8 @@ pub(crate) fn incident(started: Wall, dev: Dev) -> Incident {
         stacks: Vec::new(),
         sysctls: Vec::new(),
         last_success_unix_ns: None,
+        at_risk: AtRiskList::default(),
+        cut: Vec::new(),
         recovery: Vec::new(),
     }
 }

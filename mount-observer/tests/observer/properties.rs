@@ -7,7 +7,7 @@ use mount_observer::{
     alerts::{AlertLife, Condition, Stage},
     config::Config,
     decode,
-    input::{Effect, Input, Scan, SelfInfo},
+    input::{BootId, Effect, Input, Scan, SelfInfo},
     mountinfo,
     observer::Observer,
     snapshot::Snapshot,
@@ -21,6 +21,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::{script, world::World};
 
 const INFO: SelfInfo = SelfInfo {
+    boot: BootId(7),
     is_initial_pid_namespace: true,
     is_single_look: false,
 };

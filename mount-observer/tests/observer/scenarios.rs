@@ -52,6 +52,13 @@ scenarios! {
     fuse_without_its_programs_is_unknown
     hang_of_unknown_age_in_a_single_look_is_unknown
     hang_older_than_the_observer_is_seen_at_once
+    incident_comes_back_and_stays_the_same
+    incident_ends_with_its_mount
+    incident_goes_from_hung_to_dead
+    incident_goes_on_after_a_restart
+    incident_of_a_storm_counts_everybody
+    incident_over_while_nobody_watched
+    incident_that_is_blind_after_a_restart_is_held
     killed_before_any_scan_is_dead_at_once
     killed_caller_beside_others_that_wait
     killed_caller_of_a_queued_request_leaves_nothing

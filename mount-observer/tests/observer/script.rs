@@ -38,6 +38,9 @@
 //! exclude FSTYPE                 the configuration is read again
 //! read-totals                    the shell reads the counters
 //! tick
+//! incidents                      what the journal holds
+//! restart                        the observer is killed, and another begins with the journal
+//! reboot                         the machine is, and all its mounts are gone
 //! show [evidence|failures]       the state of every superblock, with the facts or the victims
 //! ```
 
@@ -46,7 +49,7 @@ use std::{collections::BTreeSet, time::Duration};
 use mount_observer::{
     config::Config,
     errno::Errno,
-    input::{Input, SelfInfo},
+    input::{BootId, Input, SelfInfo},
     operation::Operation,
     superblock::Dev,
 };
@@ -65,6 +68,7 @@ use crate::{
 pub(crate) fn run(script: &str) -> String {
     let mut config = Config::default();
     let mut info = SelfInfo {
+        boot: BootId(7),
         is_initial_pid_namespace: true,
         is_single_look: false,
     };
@@ -92,6 +96,7 @@ pub(crate) fn run(script: &str) -> String {
 /// Runs a history, as far as each of its happenings makes sense where it happens.
 pub(crate) fn live(history: &[(u64, String)]) -> World {
     let info = SelfInfo {
+        boot: BootId(7),
         is_initial_pid_namespace: true,
         is_single_look: false,
     };
@@ -254,6 +259,9 @@ fn learn(world: &mut World, first: &str, rest: &[&str]) -> Option<()> {
         "read-totals" => world.read_totals(),
         "exclude" => world.exclude(rest.first()?),
         "tick" => world.tick(),
+        "incidents" => world.show_incidents(),
+        "restart" => world.restart(7),
+        "reboot" => world.reboot(),
         "show" => show(world, rest),
         _ => return None,
     }

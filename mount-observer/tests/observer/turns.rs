@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mount_observer::{
     config::Config,
-    input::{Effect, Input, Scan, SelfInfo},
+    input::{BootId, Effect, Input, Scan, SelfInfo},
     observer::Observer,
     superblock::Dev,
     time::{Mono, Now, Wall},
@@ -55,6 +55,7 @@ fn holders() -> Vec<u8> {
 #[test]
 fn six_hundred_idle_connections_take_turns_and_each_gets_one() {
     let info = SelfInfo {
+        boot: BootId(7),
         is_initial_pid_namespace: true,
         is_single_look: false,
     };
@@ -89,6 +90,7 @@ fn six_hundred_idle_connections_take_turns_and_each_gets_one() {
 #[test]
 fn the_first_mount_of_a_type_asks_for_its_wait_functions_and_the_second_does_not() {
     let info = SelfInfo {
+        boot: BootId(7),
         is_initial_pid_namespace: true,
         is_single_look: false,
     };
@@ -116,6 +118,7 @@ fn the_first_mount_of_a_type_asks_for_its_wait_functions_and_the_second_does_not
 #[test]
 fn nfs_is_followed_while_something_of_it_is_mounted() {
     let info = SelfInfo {
+        boot: BootId(7),
         is_initial_pid_namespace: true,
         is_single_look: false,
     };

@@ -3,6 +3,7 @@
 //! It keeps what the programs and iterators would report, speaks the same wire types, and answers
 //! every effect of the observer the way the daemon does. Time is whole nanoseconds since boot.
 
+mod incidents;
 mod readings;
 mod records;
 
@@ -14,7 +15,8 @@ use std::{
 use mount_observer::{
     alert::{AlertKind, Change, Transition},
     config::Config,
-    input::{ConnectionCheck, ConnectionState, Effect, Input, Links, SelfInfo, WaitFunction},
+    incident::Incident,
+    input::{ConnectionCheck, ConnectionState, Effect, Input, Links, SelfInfo},
     observer::Observer,
     render::alert_line,
     superblock::Dev,
@@ -139,6 +141,9 @@ pub(crate) struct World {
     pub(crate) is_reading_slowly: bool,
     /// Read, and not handed on yet.
     late: VecDeque<Input>,
+    /// What the journal holds, by id.
+    pub(crate) journal: BTreeMap<String, Incident>,
+    pub(crate) journal_writes: u64,
 }
 
 impl World {
@@ -169,13 +174,10 @@ impl World {
             resting_probes: BTreeSet::new(),
             is_reading_slowly: false,
             late: VecDeque::new(),
+            journal: BTreeMap::new(),
+            journal_writes: 0,
         };
-        let functions = FUNCTIONS.iter().zip(1_u64..).map(|(name, n)| WaitFunction {
-            start: n * 0x1000,
-            end: n * 0x1000 + 0x100,
-            name: (*name).to_owned(),
-        });
-        world.feed(Input::WaitFunctions(functions.collect()));
+        world.feed(Input::WaitFunctions(Self::functions()));
         world
     }
 
@@ -285,6 +287,7 @@ impl World {
     fn answer(&mut self, effect: Effect) {
         match effect {
             Effect::Transition(transition) => self.tell(&transition),
+            Effect::Keep(incident) => self.keep(&incident),
             Effect::ScanSuspicion => self.scan_all(),
             Effect::ScanHolders => {
                 self.look_at_holders();
@@ -322,7 +325,6 @@ impl World {
             Effect::TickNow => self.feed(Input::Tick),
             Effect::WatchSuperblocks(_)
             | Effect::WatchMountPoints(_)
-            | Effect::Keep(_)
             | Effect::KeepRun(_)
             | Effect::Recover(_)
             | Effect::NameAddresses(_)

@@ -14,7 +14,10 @@ use super::{
     FILE, StoreError, place,
     schema::{self, Found},
 };
-use crate::{incident::Incident, render::escape::escaped, time::Wall};
+use crate::{
+    incident::{Incident, Summary},
+    time::Wall,
+};
 
 /// Another process that reads or silences holds a lock for milliseconds.
 const BUSY: Duration = Duration::from_secs(2);
@@ -211,37 +214,38 @@ fn upsert<'a>(
 ) -> rusqlite::Result<u64> {
     let mut statement = transaction.prepare(
         "INSERT INTO incident (id, boot_id, kind, severity, device_number, fstype, source, \
-         mount_point, started_ns, detected_ns, ended_ns, ended_why, returns, victims, is_drill, \
-         reason, body) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) \
+         mount_point, started_ns, detected_ns, ended_ns, lasted_ns, ended_why, returns, victims, \
+         at_risk, is_drill, reason, body) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19) \
          ON CONFLICT (id) DO UPDATE SET \
          kind = ?3, severity = ?4, fstype = ?6, source = ?7, mount_point = ?8, started_ns = ?9, \
-         detected_ns = ?10, ended_ns = ?11, ended_why = ?12, returns = ?13, victims = ?14, \
-         reason = ?16, body = ?17 WHERE boot_id = ?2",
+         detected_ns = ?10, ended_ns = ?11, lasted_ns = ?12, ended_why = ?13, returns = ?14, \
+         victims = ?15, at_risk = ?16, reason = ?18, body = ?19 WHERE boot_id = ?2",
     )?;
     let mut refused = 0;
     for incident in incidents {
         let body = serde_json::to_string(incident)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-        let subject = &incident.subject;
-        let ended = incident.ended.as_ref();
+        let summary = Summary::of(incident);
         let changed = statement.execute(params![
-            incident.id.as_str(),
-            subject.boot_id,
-            incident.kind.name(),
-            incident.severity.name(),
-            subject.device_number,
-            escaped(&subject.fstype),
-            escaped(&subject.source),
-            escaped(&subject.mount_point),
-            signed(incident.started_unix_ns.0),
-            signed(incident.detected_unix_ns.0),
-            ended.map(|end| signed(end.at_unix_ns.0)),
-            ended.map(|end| end.why.name()),
-            incident.returns,
-            signed(incident.victims_total),
-            incident.is_drill,
-            escaped(&incident.reason),
+            summary.id,
+            incident.subject.boot_id,
+            summary.kind,
+            summary.severity,
+            summary.device_number,
+            summary.fstype,
+            summary.source,
+            summary.mount_point,
+            signed(summary.started_unix_ns.0),
+            signed(summary.detected_unix_ns.0),
+            summary.ended_unix_ns.map(|at| signed(at.0)),
+            summary.lasted_ns.map(signed),
+            summary.ended_why,
+            summary.returns,
+            signed(summary.victims),
+            signed(summary.at_risk),
+            summary.is_drill,
+            summary.reason,
             body,
         ])?;
         refused += u64::from(changed == 0);

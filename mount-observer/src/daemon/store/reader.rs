@@ -10,10 +10,13 @@ use std::{
 
 use globset::GlobMatcher;
 use rusqlite::{Connection, OpenFlags, Row, params};
-use serde::Serialize;
 
 use super::{FILE, StoreError, schema};
-use crate::{incident::Incident, text::append, time::Wall};
+use crate::{
+    incident::{Incident, Summary},
+    text::append,
+    time::Wall,
+};
 
 /// A writer holds its lock for milliseconds.
 const BUSY: Duration = Duration::from_secs(2);
@@ -32,41 +35,6 @@ pub struct Filter {
     pub mount: Option<GlobMatcher>,
     /// The latest so many; all with `None`.
     pub limit: Option<usize>,
-}
-
-/// An incident in a list. Text is escaped for a terminal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Summary {
-    /// Its name.
-    pub id: String,
-    /// The worst it came to.
-    pub kind: String,
-    /// The worst severity.
-    pub severity: String,
-    /// `s_dev` as mountinfo shows it.
-    pub device_number: Option<String>,
-    /// Filesystem type.
-    pub fstype: String,
-    /// mountinfo's source field.
-    pub source: String,
-    /// The mount point used as a label.
-    pub mount_point: String,
-    /// The first evidence, ns since the epoch.
-    pub started_unix_ns: i64,
-    /// The first alert, ns since the epoch.
-    pub detected_unix_ns: i64,
-    /// The end, ns since the epoch; `None` while it goes on.
-    pub ended_unix_ns: Option<i64>,
-    /// Why it ended.
-    pub ended_why: Option<String>,
-    /// How often it came back soon after its end.
-    pub returns: u32,
-    /// Who suffered, how many.
-    pub victims: i64,
-    /// Whether it is a rehearsal.
-    pub is_drill: bool,
-    /// One sentence.
-    pub reason: String,
 }
 
 /// A journal open for reading.
@@ -149,7 +117,8 @@ impl Reader {
     fn query(&self, filter: &Filter) -> rusqlite::Result<Vec<Summary>> {
         let mut statement = self.connection.prepare(
             "SELECT id, kind, severity, device_number, fstype, source, mount_point, started_ns, \
-             detected_ns, ended_ns, ended_why, returns, victims, is_drill, reason FROM incident \
+             detected_ns, ended_ns, lasted_ns, ended_why, returns, victims, at_risk, is_drill, reason \
+             FROM incident \
              WHERE (NOT ?1 OR ended_ns IS NULL) AND (ended_ns IS NULL OR ended_ns >= ?2) \
              ORDER BY started_ns DESC, id DESC",
         )?;
@@ -227,6 +196,11 @@ impl Reader {
 }
 
 fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
+    let number = |column: usize| row.get(column).map(unsigned);
+    let perhaps = |column: usize| {
+        let read: rusqlite::Result<Option<i64>> = row.get(column);
+        read.map(|number| number.map(unsigned))
+    };
     Ok(Summary {
         id: row.get(0)?,
         kind: row.get(1)?,
@@ -235,15 +209,22 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
         fstype: row.get(4)?,
         source: row.get(5)?,
         mount_point: row.get(6)?,
-        started_unix_ns: row.get(7)?,
-        detected_unix_ns: row.get(8)?,
-        ended_unix_ns: row.get(9)?,
-        ended_why: row.get(10)?,
-        returns: row.get(11)?,
-        victims: row.get(12)?,
-        is_drill: row.get(13)?,
-        reason: row.get(14)?,
+        started_unix_ns: Wall(number(7)?),
+        detected_unix_ns: Wall(number(8)?),
+        ended_unix_ns: perhaps(9)?.map(Wall),
+        lasted_ns: perhaps(10)?,
+        ended_why: row.get(11)?,
+        returns: row.get(12)?,
+        victims: number(13)?,
+        at_risk: number(14)?,
+        is_drill: row.get(15)?,
+        reason: row.get(16)?,
     })
+}
+
+/// What is stored is never negative.
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
 }
 
 /// For a `file:` URI: everything but letters, digits and `/` (<https://sqlite.org/uri.html>).

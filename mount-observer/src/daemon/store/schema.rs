@@ -29,9 +29,11 @@ CREATE TABLE incident (
     started_ns INTEGER NOT NULL,
     detected_ns INTEGER NOT NULL,
     ended_ns INTEGER,
+    lasted_ns INTEGER,
     ended_why TEXT,
     returns INTEGER NOT NULL,
     victims INTEGER NOT NULL,
+    at_risk INTEGER NOT NULL,
     is_drill INTEGER NOT NULL,
     reason TEXT NOT NULL,
     body TEXT NOT NULL

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::{
     daemon::clock,
-    incident::{End, EndReason},
+    incident::{End, EndReason, Summary},
     recovery::Outcome,
     render::fixture::incident,
     superblock::Dev,

@@ -180,7 +180,11 @@ mod tests {
     use mount_observer_common::Counter;
 
     use super::*;
-    use crate::{config::Config, input::SelfInfo, observer::Observer};
+    use crate::{
+        config::Config,
+        input::{BootId, SelfInfo},
+        observer::Observer,
+    };
 
     #[test]
     fn every_counter_of_the_kernel_side_is_explained() {
@@ -199,6 +203,7 @@ mod tests {
     #[test]
     fn every_loss_that_is_listed_from_the_start_is_explained() {
         let info = SelfInfo {
+            boot: BootId(7),
             is_initial_pid_namespace: true,
             is_single_look: false,
         };
