@@ -21,6 +21,7 @@ mod loss;
 mod quiet;
 mod recovery;
 mod scale;
+mod sinks;
 mod touchless;
 
 use mount_observer_tests::scene::{

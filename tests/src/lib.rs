@@ -15,6 +15,7 @@ pub mod needs;
 pub mod nfs;
 pub mod observer;
 pub mod process;
+pub mod receivers;
 pub mod sandbox;
 pub mod scene;
 pub mod trace;

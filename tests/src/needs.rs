@@ -99,6 +99,6 @@ fn is_required() -> bool {
     clippy::disallowed_methods,
     reason = "a test looks for programs on local disks"
 )]
-fn is_file(path: &Path) -> bool {
+pub(crate) fn is_file(path: &Path) -> bool {
     path.is_file()
 }

@@ -65,6 +65,30 @@ pub(crate) const GUESTS: [Tool; 2] = [
     },
 ];
 
+/// Whom the observer tells, in `tests/host/sinks`. Their packages would start them, now and at each boot:
+/// they are unpacked below the target directory, and installed nowhere.
+pub(crate) const RECEIVERS: [Tool; 4] = [
+    Tool {
+        package: "prometheus-alertmanager",
+        paths: &["/usr/bin/prometheus-alertmanager"],
+    },
+    Tool {
+        package: "prometheus-node-exporter",
+        paths: &["/usr/bin/prometheus-node-exporter"],
+    },
+    Tool {
+        package: "prometheus-pushgateway",
+        paths: &["/usr/bin/prometheus-pushgateway"],
+    },
+    Tool {
+        package: "rsyslog",
+        paths: &["/usr/sbin/rsyslogd"],
+    },
+];
+
+/// Where they are unpacked (`tests/src/receivers.rs` looks there).
+const UNPACKED: &str = "target/receivers";
+
 /// Whether this is a Debian on which we are root.
 pub(crate) fn may_install() -> bool {
     rustix::process::geteuid().is_root() && is_file("/usr/bin/apt-get")
@@ -97,6 +121,53 @@ pub(crate) fn provide(tools: &[Tool], install: bool) -> Result<()> {
         .collect();
     if !still.is_empty() {
         bail!("installed, but not where expected: {}", still.join(" "));
+    }
+    Ok(())
+}
+
+/// Finds what is missing of these; fetches and unpacks it when asked to, else says what to install.
+/// Without them their tests say that they are not here.
+pub(crate) fn unpack(tools: &[Tool], install: bool) -> Result<()> {
+    let root = steps::workspace_root()?.join(UNPACKED);
+    let is_unpacked = |tool: &&Tool| {
+        let mut paths = tool.paths.iter();
+        paths.any(|path| is_file(&format!("{}{path}", root.display())))
+    };
+    let missing = tools.iter().filter(|tool| !is_there(tool));
+    let missing: Vec<_> = missing.filter(|tool| !is_unpacked(tool)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<_> = missing.iter().map(|tool| tool.package).collect();
+    if !install {
+        bail!("missing: {}; run the tests as root", packages.join(" "));
+    }
+    let archives = root.join("archives");
+    std::fs::create_dir_all(archives.join("partial"))?;
+    steps::run(Command::new("apt-get").args(["update", "--quiet"]))?;
+    steps::run(
+        Command::new("apt-get")
+            .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+            .args(["--download-only", "--reinstall"])
+            .arg(format!(
+                "--option=Dir::Cache::archives={}/",
+                archives.display()
+            ))
+            .args(&packages),
+    )?;
+    for archive in std::fs::read_dir(&archives)? {
+        let path = archive?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            steps::run(
+                Command::new("dpkg-deb")
+                    .arg("--extract")
+                    .arg(&path)
+                    .arg(&root),
+            )?;
+        }
+    }
+    if let Some(still) = missing.iter().find(|tool| !is_unpacked(tool)) {
+        bail!("unpacked, but not where expected: {}", still.package);
     }
     Ok(())
 }

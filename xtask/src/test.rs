@@ -112,6 +112,9 @@ fn host(steps: &mut Steps, install: bool) {
     steps.step("what the tests on real mounts need", || {
         packages::provide(&packages::MOUNTS, install)
     });
+    steps.step("whom the observer tells", || {
+        packages::unpack(&packages::RECEIVERS, install)
+    });
     steps.step("the observer as users run it", || {
         run_command(&mut cargo(&["build", "--package=mount-observer"])?)
     });

@@ -150,7 +150,7 @@ impl Board {
             .name("sink".to_owned())
             .spawn(move || {
                 // Without, it only keeps more than it uses.
-                confine::give_up_all().ok();
+                confine::give_up_capabilities().ok();
                 behind.send_all(&peer, resend_every, give_up_after);
             })?;
         Ok(board)

@@ -61,7 +61,11 @@ impl Counters {
             }
             Err(Failure::Refused(error)) => {
                 add(&self.refused);
-                tracing::error!(sink, error, "a sink refuses what it is told");
+                if was_down {
+                    tracing::debug!(sink, error, "a sink still refuses what it is told");
+                } else {
+                    tracing::error!(sink, error, "a sink refuses what it is told");
+                }
             }
         }
     }

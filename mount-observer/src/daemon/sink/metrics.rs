@@ -58,7 +58,7 @@ impl Nudge {
             .name("sink".to_owned())
             .spawn(move || {
                 // Without, it only keeps more than it uses.
-                confine::give_up_all().ok();
+                confine::give_up_capabilities().ok();
                 while behind.wait(interval) {
                     if let Some(metrics) = source(form) {
                         counters.attempted(&sink, &writer.write(&metrics));

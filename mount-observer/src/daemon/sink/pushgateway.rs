@@ -1,12 +1,14 @@
 //! A Pushgateway: a group of `job` and `instance`, replaced at each push.
 
+use base64::prelude::{BASE64_URL_SAFE, Engine as _};
+
 use super::{
     Failure, SinkError,
     client::{Client, Method, Request, Settings},
     metrics::WriteMetrics,
     place::Place,
 };
-use crate::{config, text::append};
+use crate::config;
 
 /// A group of a Pushgateway.
 #[derive(Debug)]
@@ -76,21 +78,21 @@ impl WriteMetrics for Pushgateway {
 
 fn group(base: &str, job: &str, instance: &str) -> String {
     let base = base.trim_end_matches('/');
-    let (job, instance) = (percent_encoded(job), percent_encoded(instance));
-    format!("{base}/metrics/job/{job}/instance/{instance}")
+    let (job, instance) = (step("job", job), step("instance", instance));
+    format!("{base}/metrics/{job}/{instance}")
 }
 
-/// All but the unreserved characters of RFC 3986, 2.3.
-fn percent_encoded(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            append(&mut out, format_args!("%{byte:02X}"));
-        }
+/// A label and its value as two steps of a path. A value with a slash would be more than one, however
+/// it is encoded: the gateway takes it in base64 (its README, "Use with arbitrary labels").
+fn step(label: &str, value: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+    if !value.is_empty() && value.chars().all(is_plain) {
+        format!("{label}/{value}")
+    } else {
+        // An empty value is `=`: a step that is empty is none.
+        let value = Some(BASE64_URL_SAFE.encode(value)).filter(|value| !value.is_empty());
+        format!("{label}@base64/{}", value.as_deref().unwrap_or("="))
     }
-    out
 }
 
 #[cfg(test)]
@@ -101,7 +103,7 @@ mod tests {
     fn a_name_is_one_step_of_a_path() {
         assert_eq!(
             group("http://gate:9091/", "mounts", "a/b\u{e4}"),
-            "http://gate:9091/metrics/job/mounts/instance/a%2Fb%C3%A4"
+            "http://gate:9091/metrics/job/mounts/instance@base64/YS9iw6Q="
         );
     }
 }

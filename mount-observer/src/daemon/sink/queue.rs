@@ -65,7 +65,7 @@ impl Queue {
             .name("sink".to_owned())
             .spawn(move || {
                 // Without, it only keeps more than it uses.
-                confine::give_up_all().ok();
+                confine::give_up_capabilities().ok();
                 behind.deliver_all(deliver, give_up_after);
             })?;
         Ok(queue)
