@@ -134,17 +134,17 @@ fn give_up_capabilities_but(opens_module_btf: bool) -> io::Result<()> {
     })
 }
 
-/// Keeps nothing: for a thread that only writes to descriptors it is handed.
+/// Keeps no capability; of files, what was granted to all: for a thread that works on those.
 pub(super) fn give_up_all() -> io::Result<()> {
-    give_up_capabilities()?;
+    keep_of_held(CapabilitySet::empty())
+}
+
+/// Keeps no file either: for a thread that only writes to descriptors it is handed.
+pub(super) fn give_up_all_and_files() -> io::Result<()> {
+    give_up_all()?;
     // Without Landlock it can open what its user can.
     paths::restrict(&[]).ok();
     Ok(())
-}
-
-/// Keeps no capability, but the files that are granted to all: for a thread that works on those.
-pub(super) fn give_up_capabilities() -> io::Result<()> {
-    keep_of_held(CapabilitySet::empty())
 }
 
 fn keep_of_held(wanted: CapabilitySet) -> io::Result<()> {
@@ -168,7 +168,7 @@ mod tests {
         let held = std::thread::spawn(|| {
             give_up_capabilities_but(false).unwrap();
             let confined = capabilities(None).unwrap();
-            give_up_capabilities().unwrap();
+            give_up_all().unwrap();
             (confined, capabilities(None).unwrap())
         });
         let (confined, bare) = held.join().unwrap();
