@@ -64,10 +64,13 @@ Example:
 The mount must be in the configuration ([[recover]]). The daemon repairs by itself once all conditions
 hold; this shows them one by one. Exits with 0 whatever the answer.")]
     Recover(RecoverArgs),
-    /// Print a document: the commented default configuration, or a generated page
+    /// Print a document: the commented default configuration, the systemd unit, rules for Prometheus,
+    /// or a generated page
     #[command(after_help = "\
-Example:
-  mount-observer print config > /etc/mount-observer.toml")]
+Examples:
+  mount-observer print config > /etc/mount-observer.toml
+  mount-observer print systemd-unit > /etc/systemd/system/mount-observer.service
+  mount-observer print alert-rules > /etc/prometheus/rules/mount-observer.yml")]
     Print {
         /// Which one
         document: Document,
@@ -81,6 +84,12 @@ Example:
 pub(crate) enum Document {
     /// The configuration file with every key, its default and what it does
     Config,
+    /// The systemd unit
+    SystemdUnit,
+    /// What the unit needs on top for `[[recover]]`
+    SystemdRecoveryDropin,
+    /// Rules for Prometheus
+    AlertRules,
     /// docs/CONFIG.md
     ConfigDoc,
     /// docs/API.md

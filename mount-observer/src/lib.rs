@@ -17,6 +17,7 @@ pub mod counters;
 pub mod daemon;
 pub mod decode;
 pub mod detect;
+pub mod documents;
 pub mod errno;
 pub mod health;
 pub mod incident;

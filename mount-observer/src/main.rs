@@ -18,6 +18,7 @@ use mount_observer::{
         recover,
         run::run,
     },
+    documents,
     render::{self, nagios},
 };
 
@@ -147,6 +148,9 @@ fn recover(args: &RecoverArgs) -> anyhow::Result<u8> {
 
 fn print(document: Document) -> anyhow::Result<u8> {
     show(&match document {
+        Document::SystemdUnit => documents::SYSTEMD_UNIT.to_owned(),
+        Document::SystemdRecoveryDropin => documents::SYSTEMD_RECOVERY_DROPIN.to_owned(),
+        Document::AlertRules => documents::ALERT_RULES.to_owned(),
         Document::Config => config::commented_default(),
         Document::ApiDoc => render::api::markdown(),
         Document::ConfigDoc => config::markdown(),

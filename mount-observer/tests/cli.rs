@@ -29,6 +29,12 @@ fn documents_are_printed() {
         ("config-doc", "# Configuration\n"),
         ("metrics-doc", "# Metrics\n"),
         ("api-doc", "# API\n"),
+        (
+            "systemd-unit",
+            "# mount-observer print systemd-unit\n[Unit]\n",
+        ),
+        ("systemd-recovery-dropin", "# mount-observer print systemd-"),
+        ("alert-rules", "# mount-observer print alert-rules"),
     ] {
         let output = mount_observer(&["print", document]);
         assert_eq!(output.status.code(), Some(0), "{document}");
