@@ -135,13 +135,13 @@ fn give_up_capabilities_but(opens_module_btf: bool) -> io::Result<()> {
 }
 
 /// Keeps no capability; of files, what was granted to all: for a thread that works on those.
-pub(super) fn give_up_all() -> io::Result<()> {
+pub(super) fn give_up_capabilities() -> io::Result<()> {
     keep_of_held(CapabilitySet::empty())
 }
 
 /// Keeps no file either: for a thread that only writes to descriptors it is handed.
-pub(super) fn give_up_all_and_files() -> io::Result<()> {
-    give_up_all()?;
+pub(super) fn give_up_all() -> io::Result<()> {
+    give_up_capabilities()?;
     // Without Landlock it can open what its user can.
     paths::restrict(&[]).ok();
     Ok(())
@@ -168,7 +168,7 @@ mod tests {
         let held = std::thread::spawn(|| {
             give_up_capabilities_but(false).unwrap();
             let confined = capabilities(None).unwrap();
-            give_up_all().unwrap();
+            give_up_capabilities().unwrap();
             (confined, capabilities(None).unwrap())
         });
         let (confined, bare) = held.join().unwrap();

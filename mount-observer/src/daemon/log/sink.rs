@@ -49,7 +49,7 @@ impl Sink {
             .name("log".to_owned())
             .spawn(move || {
                 // Without, it only keeps more than it uses.
-                confine::give_up_all_and_files().ok();
+                confine::give_up_all().ok();
                 write_all(&output, &entries, &lost);
             });
         if started.is_err() {

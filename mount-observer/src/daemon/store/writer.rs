@@ -61,7 +61,7 @@ where
             delay: RETRY.0,
         };
         let run = move || {
-            if let Err(error) = confine::give_up_all() {
+            if let Err(error) = confine::give_up_capabilities() {
                 tracing::debug!(%error, "the journal's thread keeps its privileges");
             }
             writer.run();
