@@ -177,8 +177,16 @@ impl Observer {
     /// # Panics
     /// When it cannot be had.
     pub fn snapshot(&self) -> Value {
-        let (status, body) = http::get(self.port, "/api/v1/snapshot").expect("the snapshot");
-        assert_eq!(status, 200, "{body}");
+        self.api("/api/v1/snapshot")
+    }
+
+    /// What the API has at this path.
+    ///
+    /// # Panics
+    /// When it cannot be had.
+    pub fn api(&self, path: &str) -> Value {
+        let (status, body) = http::get(self.port, path).expect(path);
+        assert_eq!(status, 200, "{path}: {body}");
         serde_json::from_str(&body).expect("JSON")
     }
 

@@ -5,13 +5,14 @@
 //! Only stacked filesystems are excused: a path may lead across a FUSE mount on its way to another
 //! filesystem, and what fails there has nothing to do with FUSE.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     blocked::Place,
     decode::Task,
     errno::Errno,
-    superblock::Dev,
+    superblock::{Dev, SuperblockId},
+    time::Mono,
     watched::{Failure, name_of},
 };
 
@@ -40,6 +41,22 @@ impl Observer {
             superblock.add_cause(cause, failure.at);
         }
         failure
+    }
+
+    /// The superblocks below that are to blame for the trouble of one since then: those that made its
+    /// calls fail, and those that its tasks wait for.
+    pub(super) fn blamed(&self, dev: Dev, since: Mono) -> Vec<SuperblockId> {
+        let superblock = self.superblocks.get(&dev);
+        let failed = superblock
+            .into_iter()
+            .flat_map(|one| one.causes_since(since));
+        let waiters = self.waiters.iter().filter(|waiter| waiter.dev == dev);
+        let waited = waiters.filter_map(|waiter| waiter.cause);
+        let causes: BTreeSet<Dev> = failed.chain(waited).filter(|cause| *cause != dev).collect();
+        let known = causes
+            .iter()
+            .filter_map(|cause| self.superblocks.get(cause));
+        known.map(|superblock| superblock.id).collect()
     }
 
     /// Which superblock a sleeping task waits for: where its path walk stands, else which one its

@@ -48,7 +48,8 @@ impl Observer {
             }
             told.push(transition(now, superblock, step, advice, place));
         }
-        for transition in told {
+        for mut transition in told {
+            transition.caused_by = self.blamed(dev, transition.since);
             self.tell(transition);
         }
     }

@@ -488,6 +488,9 @@ impl World {
             transition.reason,
         )
         .unwrap();
+        for lower in &transition.caused_by {
+            writeln!(self.log, "    caused by {lower}").unwrap();
+        }
         for victim in &transition.victims {
             writeln!(self.log, "    victim {}", show::victim(victim)).unwrap();
         }
