@@ -180,11 +180,23 @@ pub struct Scope {
 }
 
 /// `[expect]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Expect {
     /// Mount points at which something should be mounted: absolute paths, no patterns.
     pub mount_points: Vec<String>,
+    /// How long nothing may be mounted there before that alerts.
+    #[serde(with = "humantime_serde")]
+    pub missing_after: Duration,
+}
+
+impl Default for Expect {
+    fn default() -> Self {
+        Self {
+            mount_points: Vec::new(),
+            missing_after: Duration::from_secs(10),
+        }
+    }
 }
 
 /// `[storage]`

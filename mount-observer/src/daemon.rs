@@ -30,6 +30,7 @@ pub mod ring;
 pub mod run;
 pub mod scan;
 pub mod schedule;
+mod shadow;
 pub mod sink;
 pub mod store;
 pub mod symbols;

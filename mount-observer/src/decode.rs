@@ -7,7 +7,7 @@
 mod event;
 mod file;
 
-pub use event::{Abort, Ended, Event, PathArgument, Write, event};
+pub use event::{Abort, Ended, Event, PathArgument, ShadowWrite, Write, event};
 pub use file::{File, Name};
 
 use std::time::Duration;

@@ -33,6 +33,8 @@ pub enum Input {
         /// Whether every sleeping task's stack was looked at, or only the suspicious ones.
         is_full: bool,
     },
+    /// How much was written below each missing mount, by its place, since the programs were attached.
+    ShadowWrites(Vec<(u32, u64)>),
     /// Answer to [`Effect::ListFiles`]: rows of the `files` iterator.
     Files {
         /// The rows.
@@ -251,6 +253,9 @@ pub enum Effect {
     ScanSuspicion,
     /// Run the `holders` iterator soon: a FUSE mount appeared whose server is not known.
     ScanHolders,
+    /// Count what is written below these mount points, on which nothing is mounted; replaces the last set.
+    /// With none, nothing is to be attached for it.
+    WatchMissing(Vec<MissingMount>),
     /// List the files that are open for writing on a superblock, soon: who has one may close it. Answered
     /// by [`Input::Files`].
     ListFiles {
@@ -294,6 +299,19 @@ pub enum Effect {
     FindWaitFunctions,
     /// Decide now rather than at the next regular tick: a fact settled the matter.
     TickNow,
+}
+
+/// A mount that should be there and is not.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MissingMount {
+    /// Its place in the configuration.
+    pub place: u32,
+    /// The mount namespace it should be in.
+    pub mnt_ns: u32,
+    /// `s_dev` of that namespace's root.
+    pub root: Dev,
+    /// Where it should be, unescaped.
+    pub path: Vec<u8>,
 }
 
 /// One entry of the kernel-side path attribution.

@@ -19,6 +19,7 @@ pub mod decode;
 pub mod detect;
 pub mod documents;
 pub mod errno;
+pub mod expected;
 pub mod health;
 pub mod incident;
 pub mod input;

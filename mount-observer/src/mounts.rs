@@ -191,6 +191,43 @@ impl Mounts {
             .map(|line| line.dev)
     }
 
+    /// Whether something is mounted on a path in the observer's own namespace.
+    pub fn is_mounted_here(&self, path: &[u8]) -> bool {
+        let mut own = self.own_lines();
+        own.any(|line| line.mount_point == path)
+    }
+
+    /// The observer's own namespace, and the superblock of its root.
+    pub fn own_root(&self) -> Option<(u32, Dev)> {
+        let mut namespaces = self.namespaces.iter();
+        let (&mnt_ns, own) = namespaces.find(|(_, namespace)| namespace.is_own)?;
+        let root = own.uncovered().find(|line| line.mount_point == b"/")?;
+        Some((mnt_ns, root.dev))
+    }
+
+    /// The superblock a path lies on in the observer's own namespace.
+    pub fn own_dev_of(&self, path: &[u8]) -> Option<Dev> {
+        let (mnt_ns, _) = self.own_root()?;
+        self.dev_of_path(mnt_ns, path)
+    }
+
+    /// The path, in the observer's own namespace, of what lies there below the root of a filesystem.
+    pub fn own_path(&self, dev: Dev, below: &[u8]) -> Option<Vec<u8>> {
+        let mut own = self.own_lines();
+        let whole = own.find(|line| line.dev == dev && line.root == b"/")?;
+        let point = whole.mount_point.strip_suffix(b"/");
+        let point = point.unwrap_or(&whole.mount_point);
+        Some([point, b"/", below].concat())
+    }
+
+    fn own_lines(&self) -> impl Iterator<Item = &Line> {
+        let own = self
+            .namespaces
+            .values()
+            .filter(|namespace| namespace.is_own);
+        own.flat_map(|namespace| &namespace.lines)
+    }
+
     /// Whether a superblock, in scope or not, stands on others and passes on what they answer.
     pub fn is_stacked(&self, dev: Dev) -> bool {
         let found = self.lines().find(|labelled| labelled.line.dev == dev);

@@ -5,6 +5,7 @@
 //! that a superblock which goes away ends its alert at once.
 
 mod blame;
+mod expected;
 mod flow;
 mod fuse;
 mod identity;
@@ -26,9 +27,10 @@ use crate::{
     blocked::Waiters,
     config::{Config, Detect},
     counters::Windows,
+    expected::Expected,
     health::Health,
     incident::{Ledger, Place},
-    input::{Effect, Input, MountPoint, SelfInfo},
+    input::{Effect, Input, MissingMount, MountPoint, SelfInfo},
     mounts::Mounts,
     paths::PendingPaths,
     recovery::Recoveries,
@@ -61,6 +63,7 @@ pub struct Observer {
     attributed: Vec<flow::Attributed>,
     paths: PendingPaths,
     health: Health,
+    expected: Expected,
     recoveries: Recoveries,
     /// Alerts of recoveries that did not help, by mount point.
     failed_recoveries: BTreeMap<String, Transition>,
@@ -88,6 +91,8 @@ struct Asked {
     fstypes: BTreeSet<String>,
     /// The NFS superblocks whose operations are counted.
     nfs: Vec<SuperblockId>,
+    /// The mounts below whose mount points writes are counted.
+    missing: Vec<MissingMount>,
 }
 
 impl Observer {
@@ -108,6 +113,7 @@ impl Observer {
             attributed: Vec::new(),
             paths: PendingPaths::default(),
             health: Health::default(),
+            expected: expected(config),
             recoveries: Recoveries::new(&config.recovery, &config.recover),
             failed_recoveries: BTreeMap::new(),
             ledger: Ledger::new(info.boot.to_string()),
@@ -124,7 +130,11 @@ impl Observer {
         self.scope = Scope::new(&config.scope)?;
         self.config = config.detect;
         self.recoveries.configure(&config.recovery, &config.recover);
+        self.expected
+            .configure(&config.expect.mount_points, config.expect.missing_after);
         self.reconcile(Resolution::Excluded);
+        self.asked.missing.clear();
+        self.look_for_expected();
         self.keep_incidents();
         Ok(std::mem::take(&mut self.effects))
     }
@@ -140,6 +150,7 @@ impl Observer {
             Input::InFlight(reading) => self.on_in_flight(&reading),
             Input::Holders(scan) => self.on_holders(&scan),
             Input::Tasks { scan, is_full } => self.on_tasks(&scan, is_full),
+            Input::ShadowWrites(counts) => self.on_shadow_counts(&counts),
             Input::Files { scan, superblocks } => self.on_files(&scan, &superblocks),
             Input::Connection(check) => self.on_connection(&check),
             Input::Mountinfo {
@@ -285,6 +296,12 @@ fn mount_points(mounts: &[Mount]) -> Vec<String> {
     points.into_iter().map(str::to_owned).collect()
 }
 
+fn expected(config: &Config) -> Expected {
+    let mut expected = Expected::default();
+    expected.configure(&config.expect.mount_points, config.expect.missing_after);
+    expected
+}
+
 fn empty_snapshot() -> Snapshot {
     Snapshot {
         taken_unix_ns: crate::time::Wall::default(),
@@ -293,6 +310,7 @@ fn empty_snapshot() -> Snapshot {
         mounts_seen: 0,
         superblocks_out_of_scope: 0,
         unattributed: Vec::new(),
+        expected: Vec::new(),
         observer: ObserverHealth::default(),
     }
 }

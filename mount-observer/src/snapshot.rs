@@ -33,8 +33,27 @@ pub struct Snapshot {
     pub superblocks_out_of_scope: u64,
     /// Failures that belong to a superblock we could not name.
     pub unattributed: Vec<OperationCount>,
+    /// Mounts that the configuration expects.
+    pub expected: Vec<ExpectedMount>,
     /// What the observer knows about itself.
     pub observer: ObserverHealth,
+}
+
+/// A mount that should be there.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExpectedMount {
+    /// Where.
+    pub mountpoint: String,
+    /// Whether something is mounted there; `None` while the mount table was not read.
+    pub is_present: Option<bool>,
+    /// How long nothing has been, ns.
+    pub absent_ns: Option<u64>,
+    /// The alert that fires about it.
+    pub alert: Option<&'static str>,
+    /// Calls that wrote underneath while nothing was mounted, since the observer attached.
+    pub shadow_writes: u64,
+    /// What was written underneath since it went.
+    pub underneath: AtRiskList,
 }
 
 /// One superblock in scope.

@@ -18,6 +18,7 @@ mod erroring;
 mod hung;
 mod identity;
 mod loss;
+mod missing;
 mod quiet;
 mod recovery;
 mod scale;

@@ -234,7 +234,13 @@ const OWN: &[Key] = &[
         "expect",
         "mount_points",
         "a list of absolute paths",
-        "Mount points at which something should be mounted.",
+        "Mount points at which something should be mounted, 64 at most.",
+    ),
+    key(
+        "expect",
+        "missing_after",
+        DURATION,
+        "How long nothing may be mounted there before that alerts. What is written underneath meanwhile alerts at once.",
     ),
     key(
         "detect",

@@ -115,8 +115,18 @@ impl Scope {
     }
 }
 
+/// What the programs have room for: a test compares.
+const EXPECTED_MAX: usize = 64;
+
 impl Expect {
     fn validate(&self, complaints: &mut Complaints<'_>) {
+        if self.mount_points.len() > EXPECTED_MAX {
+            complaints.add(
+                "expect",
+                "mount_points",
+                &format!("may name {EXPECTED_MAX} at most"),
+            );
+        }
         for path in &self.mount_points {
             if !path.starts_with('/') {
                 let what = format!("must be a list of absolute paths, not {path:?}");

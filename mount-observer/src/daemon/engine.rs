@@ -49,6 +49,8 @@ pub struct Wanted {
     pub addresses: Vec<u64>,
     /// The NFS superblocks there are now, where that changed.
     pub nfs: Option<Vec<SuperblockId>>,
+    /// Whether some mount is missing, where that may have changed.
+    pub is_missing: Option<bool>,
     /// Changes of alerts, in order: for the sinks.
     pub told: Vec<Transition>,
     /// Incidents as the journal is to hold them, in order: a later one replaces an earlier.
@@ -69,6 +71,8 @@ pub struct Engine {
     pending: VecDeque<Input>,
     is_tick_wanted: bool,
     is_snapshot_new: bool,
+    /// Whether some mount is missing that should be there.
+    is_missing: bool,
     wanted: Wanted,
     /// Readings of maps that failed.
     reads_failed: u64,
@@ -94,6 +98,7 @@ impl Engine {
             pending: VecDeque::new(),
             is_tick_wanted: false,
             is_snapshot_new: false,
+            is_missing: false,
             wanted: Wanted::default(),
             reads_failed: 0,
             watches_failed: 0,
@@ -114,6 +119,12 @@ impl Engine {
         for input in inputs {
             match input {
                 Ok(input) => self.pending.push_back(input),
+                Err(error) => lost(&mut self.reads_failed, "read a map", &error),
+            }
+        }
+        if self.is_missing {
+            match self.maps.shadow_writes() {
+                Ok(counts) => self.pending.push_back(Input::ShadowWrites(counts)),
                 Err(error) => lost(&mut self.reads_failed, "read a map", &error),
             }
         }
@@ -144,6 +155,13 @@ impl Engine {
         let kept = self.maps.replace_nfs_programs(nfs.programs);
         self.note("keep what programs missed", kept);
         self.take_health(nfs.probes);
+    }
+
+    /// Goes on with other programs that look at writes where a mount is missing.
+    pub fn set_underneath(&mut self, underneath: Attached) {
+        let kept = self.maps.replace_underneath(underneath.programs);
+        self.note("keep what programs missed", kept);
+        self.take_health(underneath.probes);
     }
 
     fn take_health(&mut self, probes: Vec<ProbeHealth>) {
@@ -288,6 +306,12 @@ impl Engine {
             Effect::FollowExit(connections) => self.wanted.exits.extend(connections),
             Effect::ReadMountinfo(namespaces) => self.wanted.tables.extend(namespaces),
             Effect::NameAddresses(addresses) => self.wanted.addresses.extend(addresses),
+            Effect::WatchMissing(missing) => {
+                let result = self.maps.watch_missing(&missing);
+                self.note("watch a mount point", result);
+                self.wanted.is_missing = Some(!missing.is_empty());
+                self.is_missing = !missing.is_empty();
+            }
             Effect::FindWaitFunctions => self.wanted.symbols = true,
             Effect::ListFiles { dev, is_fuse } => {
                 self.wanted.files.insert(dev, is_fuse);

@@ -26,9 +26,10 @@ use watched::{WATCHED_MAX, WatchedSet, filter_words};
 use super::{
     bpf::BatchReader,
     mount_points::{self, MountPoints},
+    shadow::ShadowWrites,
 };
 use crate::{
-    input::{MountPoint, WaitFunction},
+    input::{MissingMount, MountPoint, WaitFunction},
     superblock::Dev,
 };
 
@@ -79,6 +80,9 @@ pub struct Maps {
     attached_to_module: Vec<OwnedFd>,
     /// Those of them that look at NFS.
     attached_to_nfs: Vec<OwnedFd>,
+    /// Those of them that look at writes where a mount is missing.
+    attached_underneath: Vec<OwnedFd>,
+    shadow: ShadowWrites,
     nfs_names: NfsNames,
     /// Runs that programs missed which are gone.
     missed_before: Missed,
@@ -136,6 +140,8 @@ impl Maps {
             attached,
             attached_to_module: Vec::new(),
             attached_to_nfs: Vec::new(),
+            attached_underneath: Vec::new(),
+            shadow: ShadowWrites::take(created)?,
             nfs_names: NfsNames::new(typed(
                 "NFS_NAMES",
                 Array::try_from(created.take("NFS_NAMES")?),
@@ -249,6 +255,7 @@ impl Maps {
         }
         let programs = self.attached.iter().chain(&self.attached_to_module);
         let programs = programs.chain(&self.attached_to_nfs);
+        let programs = programs.chain(&self.attached_underneath);
         let missed = missed_runs(programs).map_err(MapsError::Misses)?;
         counters.extend(self.missed_before.plus(missed).counters());
         Ok(counters)
@@ -267,6 +274,22 @@ impl Maps {
     pub(super) fn replace_nfs_programs(&mut self, programs: Vec<OwnedFd>) -> Result<(), MapsError> {
         let gone = std::mem::replace(&mut self.attached_to_nfs, programs);
         self.keep_missed(&gone)
+    }
+
+    /// Replaces the programs that look at writes where a mount is missing, in the same way.
+    pub(super) fn replace_underneath(&mut self, programs: Vec<OwnedFd>) -> Result<(), MapsError> {
+        let gone = std::mem::replace(&mut self.attached_underneath, programs);
+        self.keep_missed(&gone)
+    }
+
+    /// Replaces the mount points whose mount is missing.
+    pub fn watch_missing(&mut self, missing: &[MissingMount]) -> Result<(), MapsError> {
+        self.shadow.replace(missing)
+    }
+
+    /// How much was written below each of them.
+    pub fn shadow_writes(&self) -> Result<Vec<(u32, u64)>, MapsError> {
+        self.shadow.counts()
     }
 
     fn keep_missed(&mut self, gone: &[OwnedFd]) -> Result<(), MapsError> {

@@ -6,6 +6,7 @@ mod fuse_module;
 mod journal;
 mod nfs;
 mod recovery;
+mod underneath;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
@@ -219,6 +220,7 @@ struct Daemon {
     /// FUSE as a module; `None` where it is part of the kernel.
     fuse: Option<Follower>,
     nfs: nfs::Follower,
+    underneath: underneath::Follower,
     recovery: Recovery,
     keeper: Keeper,
 }
@@ -299,6 +301,7 @@ impl Daemon {
             _attached: kernel.attached,
             fuse: kernel.fuse.map(fuse_module),
             nfs: nfs::Follower::new(Arc::clone(&kernel.loader), kernel.nfs, purpose),
+            underneath: underneath::Follower::new(kernel.loader),
             recovery: Recovery::new(config, None),
             keeper,
         };
@@ -342,6 +345,7 @@ impl Daemon {
                 }
                 change = loaded(&mut self.fuse) => self.follow(change),
                 change = self.nfs.done() => self.follow_nfs(change),
+                attached = self.underneath.done() => self.follow_underneath(attached),
                 learnt = self.recovery.next() => self.engine.feed(learnt),
                 _ = beat.tick() => self.beat(),
             }
@@ -394,6 +398,13 @@ impl Daemon {
             self.engine.set_nfs(attached);
         }
         self.engine.feed(change.inputs);
+    }
+
+    /// Goes on with the program on writes where a mount is missing, or without.
+    fn follow_underneath(&mut self, attached: Option<super::kernel::Attached>) {
+        if let Some(attached) = attached {
+            self.engine.set_underneath(attached);
+        }
     }
 
     /// Takes the records there are. First, whatever else is at hand: a server's exit is recorded
@@ -452,6 +463,11 @@ impl Daemon {
         if let Some(superblocks) = &wanted.nfs {
             self.nfs.want(superblocks);
         }
+        if let Some(is_missing) = wanted.is_missing {
+            self.underneath.want(is_missing);
+        }
+        let attached = self.underneath.look();
+        self.follow_underneath(attached);
         if let Some(change) = self.nfs.look(now.mono) {
             self.follow_nfs(change);
         }

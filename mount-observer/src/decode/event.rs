@@ -29,6 +29,8 @@ pub enum Event {
         /// What it was to write.
         write: Write,
     },
+    /// Something was written where a mount is missing.
+    ShadowWrite(ShadowWrite),
     /// A connection is being aborted.
     Abort {
         /// The connection, where it could be read.
@@ -41,6 +43,23 @@ pub enum Event {
         /// The connection, where it could be read.
         dev: Option<Dev>,
     },
+}
+
+/// Something was written below a mount point whose mount is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShadowWrite {
+    /// When.
+    pub at: Mono,
+    /// The place of the mount point in the configuration.
+    pub place: u32,
+    /// Who.
+    pub caller: Caller,
+    /// The system call.
+    pub operation: Operation,
+    /// The path it gave, perhaps cut.
+    pub path: Vec<u8>,
+    /// Such records that were held back before this one.
+    pub suppressed: u32,
 }
 
 /// An operation that failed, or took long, and who asked for it.
@@ -123,8 +142,14 @@ pub fn event(bytes: &[u8]) -> Option<Event> {
             ended: ended(&record, None)?,
             write: write(bytes)?,
         },
-        // Told by the place of a mount point that is missing, and not by a superblock.
-        RecordKind::ShadowWrite => return None,
+        RecordKind::ShadowWrite => Event::ShadowWrite(ShadowWrite {
+            at: Mono(record.time_ns),
+            place: record.dev,
+            caller: who(),
+            operation: Operation(Op::from_wire(u16::try_from(record.op).ok()?)),
+            path: path_argument(bytes)?.path,
+            suppressed: record.suppressed,
+        }),
         RecordKind::ConnectionAborted => Event::Abort {
             dev: dev(record.dev),
             abort: Abort {

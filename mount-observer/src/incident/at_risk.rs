@@ -55,6 +55,9 @@ pub enum Why {
     Refused,
     /// There was no answer when the superblock was seen last.
     InFlight,
+    /// It landed on the filesystem below a mount point whose mount was missing, and the next mount hides
+    /// it.
+    Underneath,
     /// The file was open for writing: what its writer had not written yet, and what was not written back.
     OpenForWriting,
 }
@@ -67,6 +70,7 @@ impl Why {
             Self::Aborted => "aborted",
             Self::Refused => "refused",
             Self::InFlight => "in flight at the end",
+            Self::Underneath => "underneath, where the mount is missing",
             Self::OpenForWriting => "open for writing at the end",
         }
     }

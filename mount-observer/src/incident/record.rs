@@ -36,7 +36,7 @@ impl Record {
         let started = now.wall_of(condition.since);
         let about = match &subject.device_number {
             Some(number) => number.replace(':', "."),
-            None => condition.kind.name().to_owned(),
+            None => word_of(&subject.mount_point),
         };
         let incident = Incident {
             id: IncidentId::new(started, &about),
@@ -223,4 +223,12 @@ impl Phase {
     fn is_of(&self, condition: &Condition) -> bool {
         self.kind == condition.kind && self.ended_unix_ns.is_none()
     }
+}
+/// A mount point as one word of an incident's name: several may be missing since the same instant.
+fn word_of(path: &str) -> String {
+    /// An incident's name may be a file's.
+    const WORD_MAX: usize = 64;
+    let word = path.trim_matches('/').chars().take(WORD_MAX);
+    let word = word.map(|c| if c.is_ascii_alphanumeric() { c } else { '_' });
+    format!("missing_{}", word.collect::<String>())
 }

@@ -46,6 +46,7 @@ impl Observer {
                 status,
                 is_oom,
             } => self.on_server_exit(pid, Exit { status, is_oom }),
+            Event::ShadowWrite(write) => self.on_shadow_write(&write),
             Event::WriteFailed { ended, write } => self.on_write_failed(&ended, &write),
             Event::Abort { dev, abort } => self.on_abort(dev, abort),
             Event::Release { dev } => self.on_release(dev),

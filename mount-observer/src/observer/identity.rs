@@ -55,6 +55,9 @@ impl Observer {
             // Counted where it is refused; it settles nothing.
             Update::Refused | Update::Stale => return,
         }
+        if is_own {
+            self.look_for_expected();
+        }
         self.look_after_the_dead(mnt_ns, read_at);
     }
 

@@ -145,6 +145,7 @@ impl Observer {
             mounts_seen: u64::try_from(self.mounts.len()).unwrap_or(u64::MAX),
             superblocks_out_of_scope: self.out_of_scope,
             unattributed: self.totals.unattributed(),
+            expected: self.expected_mounts(),
             observer: self.observer_health(sight),
         });
     }

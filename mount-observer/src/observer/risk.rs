@@ -95,6 +95,9 @@ impl Observer {
             }
         }
         let at = self.now.wall_of(scan.begun);
+        for files in found.values() {
+            self.look_underneath(files);
+        }
         let mut is_news = false;
         for dev in superblocks {
             if let Some(superblock) = self.superblocks.get_mut(dev) {

@@ -57,6 +57,7 @@ impl Observer {
         if is_suspicious || self.needs_full_scan() || self.health.wants_looks(now) {
             self.ask(Effect::ScanSuspicion);
         }
+        self.tick_expected();
         self.name_stacks();
         self.look_after_connections(&sight);
         self.look_at_tables();

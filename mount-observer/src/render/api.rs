@@ -315,6 +315,48 @@ const FIELDS: &[Field] = &[
         "integer?",
         "when all open files were last looked through; null when they were not: then only requests are listed",
     ),
+    (
+        "expected[]",
+        "object",
+        "each mount of `expect.mount_points`",
+    ),
+    ("expected[].mountpoint", "string", "where it should be"),
+    (
+        "expected[].is_present",
+        "boolean?",
+        "whether something is mounted there; null while the mount table was not read",
+    ),
+    (
+        "expected[].absent_ns",
+        "integer?",
+        "how long nothing has been",
+    ),
+    (
+        "expected[].alert",
+        "string?",
+        "the alert that fires: `missing`, or `shadow_writes` once data is written underneath",
+    ),
+    (
+        "expected[].shadow_writes",
+        "integer",
+        "calls that wrote underneath while nothing was mounted, since the observer attached",
+    ),
+    (
+        "expected[].underneath",
+        "object",
+        "what was written underneath since it went, as in `superblocks[].at_risk`",
+    ),
+    ("expected[].underneath.entries[]", "object", "each of them"),
+    (
+        "expected[].underneath.dropped",
+        "integer",
+        "what did not fit",
+    ),
+    (
+        "expected[].underneath.looked_unix_ns",
+        "integer?",
+        "always null",
+    ),
     ("superblocks[].fuse", "object?", "FUSE only"),
     (
         "superblocks[].fuse.connection",

@@ -9,8 +9,8 @@ use crate::{
     operation::Operation,
     sight::NotSeen,
     snapshot::{
-        Abort, BlockedTask, ClassLatency, Fuse, Mount, ObserverHealth, OperationCount, Probe,
-        Request, Server, ServerStatus, Snapshot, Superblock,
+        Abort, BlockedTask, ClassLatency, ExpectedMount, Fuse, Mount, ObserverHealth,
+        OperationCount, Probe, Request, Server, ServerStatus, Snapshot, Superblock,
     },
     superblock::{Dev, SuperblockId},
     time::{Mono, Wall},
@@ -150,12 +150,7 @@ pub(crate) fn snapshot() -> Snapshot {
         fuse.server_status = ServerStatus::Gone;
         fuse.servers[0].status = ServerStatus::Gone;
         fuse.servers[0].exit = Some("SIGKILL".to_owned());
-        fuse.abort = Some(Abort {
-            cause: "server_exit",
-            at_unix_ns: TAKEN,
-            pid: Some(142),
-            comm: Some("bindfs".to_owned()),
-        });
+        fuse.abort = Some(abort());
     }
     dead.operations.push(OperationCount {
         operation: Operation(Op::Fuse(3)),
@@ -211,6 +206,7 @@ pub(crate) fn snapshot() -> Snapshot {
             errno: Some(Errno::EIO),
             count: 2,
         }],
+        expected: vec![missing()],
         observer: health(),
     }
 }
@@ -242,6 +238,27 @@ fn health() -> ObserverHealth {
         self_touches: 0,
         transitions: vec![("dead", "firing", 1)],
         recoveries: vec![("/mnt/dead".to_owned(), "dry_run", 1)],
+    }
+}
+
+fn abort() -> Abort {
+    Abort {
+        cause: "server_exit",
+        at_unix_ns: TAKEN,
+        pid: Some(142),
+        comm: Some("bindfs".to_owned()),
+    }
+}
+
+/// An expected mount that is not there.
+fn missing() -> ExpectedMount {
+    ExpectedMount {
+        mountpoint: "/srv/expected".to_owned(),
+        is_present: Some(false),
+        absent_ns: Some(12_000_000_000),
+        alert: Some("shadow_writes"),
+        shadow_writes: 3,
+        underneath: AtRiskList::default(),
     }
 }
 
@@ -289,6 +306,7 @@ pub(crate) fn healthy_snapshot() -> Snapshot {
     snapshot
         .superblocks
         .retain(|superblock| superblock.state == State::Ok);
+    snapshot.expected.clear();
     snapshot.observer.degraded.clear();
     snapshot.observer.not_seen.clear();
     snapshot

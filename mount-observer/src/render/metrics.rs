@@ -15,7 +15,7 @@ use self::{
     select::{Operations, Selection},
 };
 use crate::{
-    alert::State,
+    alert::{AlertKind, State},
     snapshot::{ObserverHealth, ServerStatus, Snapshot, Superblock},
     time::Wall,
 };
@@ -277,9 +277,23 @@ fn alerts(families: &mut Families, snapshot: &Snapshot) {
         let labels = vec![("kind", kind.name().to_owned())];
         families.number(&table::ALERTS, labels, count(firing));
     }
+    for kind in [AlertKind::Missing, AlertKind::ShadowWrites] {
+        let expected = snapshot.expected.iter();
+        let firing = expected.filter(|mount| mount.alert == Some(kind.name()));
+        let labels = vec![("kind", kind.name().to_owned())];
+        families.number(&table::ALERTS, labels, count(firing.count()));
+    }
     for &(kind, to, total) in &snapshot.observer.transitions {
         let labels = vec![("kind", kind.to_owned()), ("to", to.to_owned())];
         families.number(&table::TRANSITIONS, labels, float(total));
+    }
+    for mount in &snapshot.expected {
+        let labels = || vec![("mountpoint", mount.mountpoint.clone())];
+        if let Some(is_present) = mount.is_present {
+            families.number(&table::EXPECTED_PRESENT, labels(), flag(is_present));
+        }
+        let writes = float(mount.shadow_writes);
+        families.number(&table::SHADOW_WRITES, labels(), writes);
     }
     for (mount, outcome, total) in &snapshot.observer.recoveries {
         let labels = vec![("mount", mount.clone()), ("outcome", (*outcome).to_owned())];

@@ -330,6 +330,7 @@ impl World {
             | Effect::NameAddresses(_)
             | Effect::FollowNfs(_)
             | Effect::ListFiles { .. }
+            | Effect::WatchMissing(_)
             | Effect::FindWaitFunctions => {}
         }
     }

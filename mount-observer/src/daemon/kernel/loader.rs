@@ -144,6 +144,16 @@ impl Loader {
         Ok((attached, NfsPrograms { links, mounts }))
     }
 
+    /// Loads and attaches what looks at writes where a mount is missing.
+    pub fn attach_underneath(
+        &self,
+        plan: &AttachPlan,
+        found: &Gathered,
+    ) -> Result<(Attached, Links), LoaderError> {
+        let mut prepared = self.prepare(Object::parse(OBJECT)?, found)?;
+        Ok(prepared.attach_all(plan, |probe| probe == Probe::ShadowWrites))
+    }
+
     /// Loads and attaches what looks at FUSE. The look at files knows FUSE's nodes by FUSE's types.
     pub fn attach_fuse(
         &self,

@@ -141,6 +141,18 @@ pub(super) const TRANSITIONS: Metric = global(
     &["kind", "to"],
     "Alerts that began (to=\"firing\") or ended (to=\"resolved\").",
 );
+pub(super) const EXPECTED_PRESENT: Metric = global(
+    "mount_observer_expected_mount_present",
+    Kind::Gauge,
+    &["mountpoint"],
+    "1 when something is mounted on a mount point of expect.mount_points, else 0; by the mount table alone.",
+);
+pub(super) const SHADOW_WRITES: Metric = global(
+    "mount_observer_shadow_writes_total",
+    Kind::Counter,
+    &["mountpoint"],
+    "Calls that opened a file for writing, or made or changed a name, below a mount point of expect.mount_points while nothing was mounted on it; by absolute paths.",
+);
 pub(super) const RECOVERIES: Metric = global(
     "mount_observer_recovery_runs_total",
     Kind::Counter,
@@ -295,6 +307,8 @@ pub const METRICS: &[Metric] = &[
     SERVER_UP,
     ALERTS,
     TRANSITIONS,
+    EXPECTED_PRESENT,
+    SHADOW_WRITES,
     RECOVERIES,
     KEPT_BACK,
     SILENCES,

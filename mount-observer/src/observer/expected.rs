@@ -1,0 +1,213 @@
+//! Mounts that should be there: what the tables and the programs say of them, and their alerts.
+
+use crate::{
+    alert::{Change, Resolution, Transition, Victim},
+    alerts::Step,
+    decode::{File, Name, ShadowWrite},
+    incident::{Key, Subject},
+    input::{Effect, MissingMount},
+    snapshot,
+    time::nanos,
+};
+
+use super::{Observer, incidents};
+
+impl Observer {
+    /// The observer's own mount table was read.
+    pub(super) fn look_for_expected(&mut self) {
+        if self.expected.is_empty() || !self.mounts.has_own() {
+            return;
+        }
+        let mounts = &self.mounts;
+        let has_changed = self
+            .expected
+            .look(self.now.mono, |path| mounts.is_mounted_here(path));
+        if has_changed {
+            self.ask(Effect::TickNow);
+        }
+        self.watch_missing();
+    }
+
+    /// Tells the shell which are not there, when that changed.
+    pub(super) fn watch_missing(&mut self) {
+        let mounts = &self.mounts;
+        let missing = |(place, mount): (u32, &crate::expected::ExpectedMount)| {
+            let (mnt_ns, root) = mounts.own_root()?;
+            Some(MissingMount {
+                place,
+                mnt_ns,
+                root,
+                path: mount.path.clone().into_bytes(),
+            })
+        };
+        let missing: Vec<MissingMount> = self.expected.absent().filter_map(missing).collect();
+        if missing != self.asked.missing {
+            self.asked.missing.clone_from(&missing);
+            self.effects.push(Effect::WatchMissing(missing));
+        }
+    }
+
+    pub(super) fn on_shadow_write(&mut self, write: &ShadowWrite) {
+        self.expected.on_write(&self.now, write);
+        self.ask(Effect::TickNow);
+    }
+
+    pub(super) fn on_shadow_counts(&mut self, counts: &[(u32, u64)]) {
+        self.health.took("shadow_writes");
+        self.expected.count(self.now.mono, counts);
+    }
+
+    /// Files that are open for writing on a filesystem under a missing mount.
+    pub(super) fn look_underneath(&mut self, files: &[File]) {
+        let found = files.iter().filter_map(|file| {
+            let path = match file.name.as_ref()? {
+                Name::Path(path) => path.clone(),
+                Name::Below(below) => self.mounts.own_path(file.dev, below)?,
+                Name::End(_) => return None,
+            };
+            Some((writer(file), path))
+        });
+        let found: Vec<_> = found.collect();
+        self.expected.on_open(&self.now, &found);
+    }
+
+    /// Moves their alerts, and has the files looked at underneath.
+    pub(super) fn tick_expected(&mut self) {
+        let (now, clear_after) = (self.now.mono, self.config.clear_after);
+        if self.expected.is_empty() {
+            return;
+        }
+        let is_blind = !self.mounts.has_own();
+        for (place, step) in self.expected.tick(now, is_blind, clear_after) {
+            self.tell_expected(place, step);
+        }
+        self.note_underneath();
+        if self.expected.wants_look(now) {
+            let absent = self.expected.absent();
+            let under =
+                absent.filter_map(|(_, mount)| self.mounts.own_dev_of(mount.path.as_bytes()));
+            let under: Vec<_> = under.collect();
+            for dev in under {
+                self.ask(Effect::ListFiles {
+                    dev,
+                    is_fuse: self.mounts.has_fuse(dev),
+                });
+            }
+        }
+    }
+
+    fn tell_expected(&mut self, at: usize, step: Step) {
+        let Some(mount) = self.expected.at(at) else {
+            return;
+        };
+        let now = self.now;
+        let advice = match step.change {
+            Change::Firing => mount.advice(step.condition.kind),
+            Change::Resolved { .. } => String::new(),
+        };
+        let key = Key::MountPoint(mount.path.clone());
+        let boot_id = self.ledger.boot_id().to_owned();
+        let place = self
+            .ledger
+            .step(now, &key, &step, &advice, || subject(&mount.path, boot_id));
+        let is_superseded = step.change
+            == Change::Resolved {
+                why: Resolution::Superseded,
+            };
+        let condition = step.condition;
+        let since = incidents::began(&place, condition.since);
+        let transition = Transition {
+            change: step.change,
+            kind: condition.kind,
+            severity: condition.severity,
+            incident: place.incident,
+            returns: place.returns,
+            superblock: None,
+            fstype: String::new(),
+            device: String::new(),
+            mountpoint: mount.path.clone(),
+            mount_points: vec![mount.path.clone()],
+            caused_by: Vec::new(),
+            namespace: None,
+            successor: mount.firing().filter(|_| is_superseded),
+            since,
+            since_unix_ns: now.wall_of(since),
+            age_ns: nanos(now.mono.since(since)),
+            reason: condition.reason,
+            evidence: condition.evidence,
+            victims: condition.victims,
+            victims_total: condition.victims_total,
+            advice,
+        };
+        self.tell(transition);
+    }
+
+    /// Shows the incidents that go on what was written underneath.
+    fn note_underneath(&mut self) {
+        let now = self.now;
+        for mount in self.expected.iter() {
+            let Some(condition) = mount.condition_told() else {
+                continue;
+            };
+            let key = Key::MountPoint(mount.path.clone());
+            let Some(record) = self.ledger.record(&key) else {
+                continue;
+            };
+            for victim in &condition.victims {
+                record.evidence.suffers(now, now.mono, victim, &|_| None);
+            }
+            record.describe(condition, &mount.advice(condition.kind));
+            let incident = record.incident();
+            if incident.at_risk != mount.underneath {
+                incident.at_risk.clone_from(&mount.underneath);
+            }
+        }
+    }
+
+    /// What the snapshot says of them.
+    pub(super) fn expected_mounts(&self) -> Vec<snapshot::ExpectedMount> {
+        let show = |mount: &crate::expected::ExpectedMount| snapshot::ExpectedMount {
+            mountpoint: mount.path.clone(),
+            is_present: self
+                .mounts
+                .has_own()
+                .then_some(mount.absent_since.is_none()),
+            absent_ns: mount.absent_ns(self.now.mono),
+            alert: mount.firing().map(crate::alert::AlertKind::name),
+            shadow_writes: mount.writes,
+            underneath: mount.underneath.clone(),
+        };
+        self.expected.iter().map(show).collect()
+    }
+}
+
+/// Who has a file open.
+fn writer(file: &File) -> Victim {
+    Victim {
+        pid: file.caller.pid,
+        tid: file.caller.tid,
+        comm: file.caller.comm.clone(),
+        operation: Some("open".to_owned()),
+        age_ns: None,
+        errno: None,
+        path: match &file.name {
+            Some(Name::Path(path)) => Some(crate::text::lossy(path)),
+            Some(Name::Below(_) | Name::End(_)) | None => None,
+        },
+        caused_by: None,
+        failed_on: None,
+        attribution: None,
+    }
+}
+
+/// What an incident of a mount that is missing is about.
+fn subject(path: &str, boot_id: String) -> Subject {
+    Subject {
+        boot_id,
+        device_number: None,
+        fstype: String::new(),
+        source: String::new(),
+        mount_point: path.to_owned(),
+        mounts: Vec::new(),
+    }
+}
