@@ -1,5 +1,7 @@
 //! The command line: what can be said, and what it teaches.
 
+pub(crate) mod incidents;
+
 use std::{io::IsTerminal as _, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -56,6 +58,19 @@ business, and one look cannot tell a lost reply (stuck) from a hang.")]
         after_help = "Exits with 3 when something is missing; every lack comes with its remedy."
     )]
     Check(CheckArgs),
+    /// What went wrong before: a list of incidents, and all there is to say about each
+    #[command(after_help = "\
+Examples:
+  mount-observer incidents
+  mount-observer incidents --open
+  mount-observer incidents --since 7days --mount '/srv/*'
+  mount-observer incidents show 20260102T0304
+  mount-observer incidents show 20260102T0304 --at-risk
+  mount-observer incidents export 20260102T0304 --output post-mortem.json
+
+Reads the journal (storage.path), whether or not a daemon runs. Needs the right to read it: root has it.
+Exits with 1 where there is no journal, or no such incident.")]
+    Incidents(incidents::IncidentsArgs),
     /// What a recovery of a mount would do now, and why: takes one look and does nothing
     #[command(after_help = "\
 Example:

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     alert::{Severity, State, Victim},
     errno::Errno,
-    incident::AtRiskList,
+    incident::{self, AtRiskList},
     operation::Operation,
     sight::NotSeen,
     superblock::{Dev, SuperblockId},
@@ -278,6 +278,12 @@ pub struct ObserverHealth {
     pub maps: Vec<(&'static str, u64, u64)>,
     /// FUSE requests and path syscalls on observed superblocks made by the observer itself: 0.
     pub self_touches: u64,
+    /// Incidents so far.
+    #[serde(skip)]
+    pub incidents: incident::Counts,
+    /// Incidents that go on.
+    #[serde(skip)]
+    pub incidents_active: usize,
     /// Alert transitions so far, by kind and what to.
     pub transitions: Vec<(&'static str, &'static str, u64)>,
     /// Recoveries so far, by mount point of the configuration and outcome.

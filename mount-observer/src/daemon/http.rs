@@ -2,6 +2,7 @@
 //! client nor a large scrape can hold up the loop.
 
 mod collector;
+mod incidents;
 mod listener;
 
 use std::{
@@ -29,8 +30,12 @@ use crate::{
     daemon::{
         clock, process,
         sink::{Form, Tally},
+        store::Journal,
     },
-    render::{self, metrics::SelfReport},
+    render::{
+        self,
+        metrics::{SelfReport, StorageReport},
+    },
     snapshot::Snapshot,
     time::Wall,
 };
@@ -65,6 +70,7 @@ pub struct Shared {
     heartbeats: Arc<Heartbeats>,
     log_dropped: Arc<AtomicU64>,
     sinks: Arc<Tally>,
+    incidents: incidents::Source,
 }
 
 /// When each loop last made progress, ns since the epoch; 0 before the first time.
@@ -103,6 +109,7 @@ impl Shared {
         heartbeats: Arc<Heartbeats>,
         log_dropped: Arc<AtomicU64>,
         sinks: Arc<Tally>,
+        journal: Journal,
     ) -> Self {
         Self {
             snapshot,
@@ -110,6 +117,7 @@ impl Shared {
             heartbeats,
             log_dropped,
             sinks,
+            incidents: incidents::Source::new(journal),
         }
     }
 
@@ -162,6 +170,13 @@ impl Shared {
             ..SelfReport::default()
         };
         self.sinks.add_to(&mut report);
+        let storage = self.incidents.journal().condition();
+        report.dropped.push(("incidents_not_kept", storage.refused));
+        report.storage = storage.is_wanted.then_some(StorageReport {
+            is_up: storage.is_up,
+            errors: storage.errors,
+            waiting: storage.waiting,
+        });
         report
     }
 }
@@ -197,6 +212,7 @@ pub fn serve(listener: TcpListener, shared: Shared) -> Result<(), HttpError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        .max_blocking_threads(incidents::READINGS_MAX)
         .build()
         .map_err(HttpError::Start)?;
     let serve = move || {
@@ -222,6 +238,8 @@ fn router(shared: Shared) -> Router {
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .route("/api/v1/snapshot", get(snapshot))
+        .route("/api/v1/incidents", get(incidents::list))
+        .route("/api/v1/incidents/{id}", get(incidents::one))
         .fallback(unknown)
         .with_state(shared)
 }
@@ -233,6 +251,7 @@ async fn index() -> Html<&'static str> {
         "</h1><ul>\
          <li><a href=\"/metrics\">/metrics</a> Prometheus metrics\
          <li><a href=\"/api/v1/snapshot\">/api/v1/snapshot</a> everything known, as JSON\
+         <li><a href=\"/api/v1/incidents\">/api/v1/incidents</a> what went wrong before, as JSON\
          <li><a href=\"/-/healthy\">/-/healthy</a> the observer's loop makes progress\
          <li><a href=\"/-/ready\">/-/ready</a> the first look at all mounts is done\
          </ul>\n"

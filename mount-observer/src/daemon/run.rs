@@ -259,6 +259,7 @@ impl Daemon {
             Arc::clone(&heartbeats),
             log.dropped(),
             sinks.tally(),
+            keeper.journal(),
         );
         let metrics = shared.clone();
         let metrics: sink::Source = Arc::new(move |form| metrics.pushed(form));

@@ -159,6 +159,7 @@ impl Observer {
         dropped.extend([
             ("mountinfo_lines_bad", self.mounts.bad_lines()),
             ("paths_pending_refused", self.paths.refused),
+            ("incidents_refused", self.ledger.counts().refused),
             ("requests_orphaned", self.requests.orphans),
             ("requests_untracked", self.requests.refused),
             ("tasks_refused", self.waiters.refused),
@@ -175,6 +176,8 @@ impl Observer {
             dropped,
             maps: self.health.maps(),
             self_touches: self.health.counter("self_touches"),
+            incidents: self.ledger.counts().clone(),
+            incidents_active: self.ledger.active(),
             transitions: self
                 .transitions
                 .iter()

@@ -1,6 +1,8 @@
 //! docs/API.md: what `/api/v1/snapshot` and `status --json` say. A test holds the table equal to the
 //! serialised snapshot.
 
+mod incident;
+
 use crate::text::append;
 
 /// A place in the document (`[]` for each element of a list), its type, and what it says. A type
@@ -514,6 +516,8 @@ pub fn markdown() -> String {
          | path | answer |\n|---|---|\n\
          | `/metrics` | Prometheus text format: [METRICS.md](METRICS.md) |\n\
          | `/api/v1/snapshot` | everything known at the last tick, as JSON: below |\n\
+         | `/api/v1/incidents` | the incidents that are remembered, as JSON: below |\n\
+         | `/api/v1/incidents/ID` | one of them, all there is to say: below |\n\
          | `/-/healthy` | 200 while the observer's loop makes progress, else 503 |\n\
          | `/-/ready` | 200 once the first look at all mounts is done, before that 503 |\n\n\
          Until the first look is done, `/metrics` and `/api/v1/snapshot` answer 503.\n\n\
@@ -523,17 +527,34 @@ pub fn markdown() -> String {
          those below keep their meaning.\n\n\
          | field | type | meaning |\n|---|---|---|\n",
     );
-    for (path, kind, meaning) in FIELDS {
-        append(
-            &mut out,
-            format_args!("| `{path}` | {kind} | {meaning} |\n"),
-        );
-    }
+    rows(&mut out, FIELDS);
+    out.push_str(
+        "\n## /api/v1/incidents\n\n\
+         What `mount-observer incidents --json` prints (there without the enclosing object), and what of \
+         it is not written yet. `?open=true` lists those that go on, `?limit=NUMBER` the latest so many, \
+         1000 at most. 503 where the journal cannot be read, or its disk does not answer within 5 s.\n\n\
+         | field | type | meaning |\n|---|---|---|\n",
+    );
+    rows(&mut out, incident::LIST);
+    out.push_str(
+        "\n## /api/v1/incidents/ID\n\n\
+         One incident; of its id as much is enough as makes it the only one, else 404. `incidents show \
+         --json` prints the same, and `incidents export` has it under `incident`, beside the same for \
+         people (`page`, `at_risk`). The journal holds incidents in this form.\n\n\
+         | field | type | meaning |\n|---|---|---|\n",
+    );
+    rows(&mut out, incident::ONE);
     out
 }
 
+fn rows(out: &mut String, fields: &[Field]) {
+    for (path, kind, meaning) in fields {
+        append(out, format_args!("| `{path}` | {kind} | {meaning} |\n"));
+    }
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeSet;
 
     use serde_json::Value;
@@ -542,7 +563,7 @@ mod tests {
     use crate::render::fixture;
 
     /// Every place of the document; what lies in a list of names and numbers is one place.
-    fn places(value: &Value, at: &str, found: &mut BTreeSet<String>) {
+    pub(super) fn places(value: &Value, at: &str, found: &mut BTreeSet<String>) {
         match value {
             Value::Object(fields) => {
                 for (name, value) in fields {

@@ -2,10 +2,14 @@
 
 use mount_observer_common::{BUCKETS, Op};
 
+mod incident;
+
+pub(crate) use incident::{BEGAN, MINUTE, full_incident, incident};
+
 use crate::{
     alert::{AlertKind, Change, Severity, State, Transition, Victim},
     errno::Errno,
-    incident::{AtRisk, AtRiskList, AtRiskWhy, Incident, IncidentId, Phase, Subject},
+    incident::{AtRisk, AtRiskList, AtRiskWhy, Counts, IncidentId},
     operation::Operation,
     sight::NotSeen,
     snapshot::{
@@ -212,7 +216,14 @@ pub(crate) fn snapshot() -> Snapshot {
 }
 
 fn health() -> ObserverHealth {
+    let mut incidents = Counts::default();
+    incidents.by_kind.insert(AlertKind::Dead, 3);
+    incidents.delays[3] = 2;
+    incidents.delays[11] = 1;
+    incidents.delays_sum_ns = 900_000_000_000;
     ObserverHealth {
+        incidents,
+        incidents_active: 1,
         degraded: vec!["fuse_end is not attached: CAP_BPF is missing".to_owned()],
         probes: vec![
             Probe {
@@ -321,50 +332,4 @@ pub(crate) fn move_elsewhere(superblock: &mut Superblock) {
             ..mount.clone()
         })
         .collect();
-}
-
-/// An incident that goes on.
-pub(crate) fn incident(started: Wall, dev: Dev) -> Incident {
-    let detected = Wall(started.0 + 450_000_000);
-    Incident {
-        id: IncidentId::of_superblock(started, dev),
-        is_drill: false,
-        subject: Subject {
-            boot_id: "0f3a5b6c-0000-4000-8000-000000000001".to_owned(),
-            device_number: Some(dev.to_string()),
-            fstype: "fuse.sshfs".to_owned(),
-            source: "files:/srv".to_owned(),
-            mount_point: "/mnt/a".to_owned(),
-            mounts: Vec::new(),
-        },
-        kind: AlertKind::Dead,
-        severity: Severity::Critical,
-        phases: vec![Phase {
-            kind: AlertKind::Dead,
-            severity: Severity::Critical,
-            started_unix_ns: started,
-            ended_unix_ns: None,
-            reason: "the FUSE connection is gone".to_owned(),
-        }],
-        started_unix_ns: started,
-        started_monotonic_ns: 0,
-        detected_unix_ns: detected,
-        detection_delay_ns: 450_000_000,
-        ended: None,
-        returns: 0,
-        reason: "the FUSE connection is gone".to_owned(),
-        evidence: vec!["the kernel says the connection is aborted".to_owned()],
-        advice: "umount -l /mnt/a".to_owned(),
-        failures: Vec::new(),
-        victims: Vec::new(),
-        victims_total: 0,
-        servers: Vec::new(),
-        abort: None,
-        stacks: Vec::new(),
-        sysctls: Vec::new(),
-        last_success_unix_ns: None,
-        at_risk: AtRiskList::default(),
-        cut: Vec::new(),
-        recovery: Vec::new(),
-    }
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use serde::Serialize;
+
 use super::{
     duration::Age,
     escape::{Escaped, escaped},
@@ -172,6 +174,36 @@ fn window(incident: &Incident) -> String {
     match &incident.ended {
         Some(end) => format!("{from}; it ended at {}.", at(end.at_unix_ns)),
         None => format!("{from}; it goes on."),
+    }
+}
+
+/// A self-contained document: the incident, and what it was written by.
+#[derive(Clone, Debug, Serialize)]
+pub struct Export {
+    /// What this is.
+    pub document: &'static str,
+    /// Version of the program that wrote it.
+    pub version: &'static str,
+    /// When it was written, ns since the epoch.
+    pub exported_unix_ns: Wall,
+    /// The incident, all of it.
+    pub incident: Incident,
+    /// The same for people.
+    pub page: Vec<String>,
+    /// What may not have reached its file, for people.
+    pub at_risk: Vec<String>,
+}
+
+/// The document of one incident.
+pub fn export(incident: Incident, now: Wall, version: &'static str) -> Export {
+    let lines = |text: String| text.lines().map(str::to_owned).collect();
+    Export {
+        document: "mount-observer incident",
+        version,
+        exported_unix_ns: now,
+        page: lines(page(&incident, now)),
+        at_risk: lines(at_risk(&incident)),
+        incident,
     }
 }
 

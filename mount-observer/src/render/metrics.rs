@@ -65,8 +65,21 @@ pub struct SelfReport {
     pub kept_back: Vec<(&'static str, u64)>,
     /// Silences that count.
     pub silences: u64,
+    /// How the journal is doing; `None` where none is kept.
+    pub storage: Option<StorageReport>,
     /// What the kernel says about the process; `None` when /proc could not be read.
     pub process: Option<Process>,
+}
+
+/// How the incident journal is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StorageReport {
+    /// Whether it can be written.
+    pub is_up: bool,
+    /// Attempts that failed.
+    pub errors: u64,
+    /// What waits.
+    pub waiting: u64,
 }
 
 /// What became of what one sink was told.
@@ -124,6 +137,7 @@ pub fn families(snapshot: &Snapshot, superblocks_max: usize, own: &SelfReport) -
         }
     }
     sinks(&mut families, own);
+    incidents(&mut families, &snapshot.observer, own);
     health(&mut families, &snapshot.observer, own);
     if let Some(process) = &own.process {
         of_process(&mut families, process);
@@ -338,6 +352,26 @@ pub fn totals(snapshot: &Snapshot) -> String {
          # TYPE dead_mountpoints gauge\n\
          dead_mountpoints {dead}\n"
     )
+}
+
+fn incidents(families: &mut Families, health: &ObserverHealth, own: &SelfReport) {
+    for kind in AlertKind::ALL {
+        let labels = vec![("kind", kind.name().to_owned())];
+        let count = health.incidents.by_kind.get(&kind).copied();
+        families.number(&table::INCIDENTS, labels, float(count.unwrap_or(0)));
+    }
+    families.number(
+        &table::INCIDENTS_ACTIVE,
+        vec![],
+        count(health.incidents_active),
+    );
+    let delays = Histogram::of_delays(&health.incidents);
+    families.push(&table::DETECTION_DELAY, vec![], Value::Histogram(delays));
+    if let Some(storage) = &own.storage {
+        families.number(&table::STORAGE_UP, vec![], flag(storage.is_up));
+        families.number(&table::STORAGE_ERRORS, vec![], float(storage.errors));
+        families.number(&table::STORAGE_WAITING, vec![], float(storage.waiting));
+    }
 }
 
 fn health(families: &mut Families, health: &ObserverHealth, own: &SelfReport) {

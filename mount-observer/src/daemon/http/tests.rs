@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::render::fixture;
+use crate::{config::Config, daemon::mountinfo::OwnTable, render::fixture, superblock::Dev};
 
 /// What the loop would hold.
 struct Publisher {
@@ -28,6 +28,7 @@ fn publisher() -> (Publisher, Shared) {
         Arc::clone(&heartbeats),
         Arc::default(),
         Arc::default(),
+        journal(),
     );
     let publisher = Publisher {
         snapshot,
@@ -35,6 +36,13 @@ fn publisher() -> (Publisher, Shared) {
         _superblocks_max: superblocks_max,
     };
     (publisher, shared)
+}
+
+/// One that keeps nothing beyond the process.
+fn journal() -> Journal {
+    let mut config = Config::default();
+    config.storage.path = String::new();
+    Journal::start(&config, OwnTable::open().unwrap())
 }
 
 async fn start(shared: Shared, connections: usize, idle_max: Duration) -> SocketAddr {
@@ -68,6 +76,26 @@ async fn an_unknown_path_leads_to_the_index() {
     let address = start(shared, 4, Duration::from_secs(10)).await;
     let answer = get(address, "/nowhere").await;
     assert_eq!(answer, (404, "not found: see /\n".to_owned()));
+}
+
+#[tokio::test]
+async fn incidents_are_listed_and_found_by_their_id_also_without_a_journal() {
+    let (publisher, shared) = publisher();
+    let incident = fixture::incident(Wall(3_600_000_000_000), Dev(45));
+    shared.incidents.journal().keep(incident.clone());
+    let address = start(shared, 4, Duration::from_secs(10)).await;
+    let (status, body) = get(address, "/api/v1/incidents?open=true&limit=3").await;
+    let list: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (status, &list["incidents"][0]["id"]),
+        (200, &incident.id.to_string().into())
+    );
+    let (status, body) = get(address, "/api/v1/incidents/19700101T01").await;
+    let found: crate::incident::Incident = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, found), (200, incident));
+    assert_eq!(get(address, "/api/v1/incidents/2").await.0, 404);
+    assert_eq!(get(address, "/api/v1/incidents?since=1").await.0, 400);
+    drop(publisher);
 }
 
 #[tokio::test]

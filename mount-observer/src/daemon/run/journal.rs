@@ -44,6 +44,11 @@ impl Keeper {
         }
     }
 
+    /// The journal, for whoever shows it.
+    pub(super) fn journal(&self) -> Journal {
+        self.journal.clone()
+    }
+
     /// Before the first decision: what an earlier observer left.
     pub(super) fn begin(&mut self, engine: &mut Engine, now: Mono) {
         engine.feed(self.remembered(REMEMBERED_WITHIN));

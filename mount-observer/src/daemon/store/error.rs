@@ -93,6 +93,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    pub(super) fn none(prefix: &str) -> Self {
+        Self::Id(format!(
+            "no incident's id begins with {prefix:?}; `mount-observer incidents` lists them"
+        ))
+    }
+
     /// Whether the file is damaged, so that nothing in it can be relied on.
     pub fn is_corrupt(&self) -> bool {
         let Self::Sqlite { source, .. } = self else {

@@ -95,10 +95,6 @@ impl Queue {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn is_kept(&self) -> bool {
-        self.lock().condition.is_wanted
-    }
-
     pub(super) fn keep(&self, incident: Incident) {
         let incident = Arc::new(incident);
         let mut inner = self.lock();

@@ -37,6 +37,17 @@ pub struct Filter {
     pub limit: Option<usize>,
 }
 
+impl Filter {
+    /// Whether an incident is listed.
+    pub fn takes(&self, summary: &Summary) -> bool {
+        let is_of_mount = |pattern: &GlobMatcher| pattern.is_match(&summary.mount_point);
+        let goes_on_since = |since| summary.ended_unix_ns.is_none_or(|ended| ended >= since);
+        !(self.is_open && summary.ended_unix_ns.is_some())
+            && self.since.is_none_or(goes_on_since)
+            && self.mount.as_ref().is_none_or(is_of_mount)
+    }
+}
+
 /// A journal open for reading.
 #[derive(Debug)]
 pub struct Reader {
@@ -125,9 +136,9 @@ impl Reader {
         let since = filter
             .since
             .map_or(i64::MIN, |since| i64::try_from(since.0).unwrap_or(i64::MAX));
-        let is_wanted = |summary: &rusqlite::Result<Summary>| match (&filter.mount, summary) {
-            (Some(pattern), Ok(summary)) => pattern.is_match(&summary.mount_point),
-            _ => true,
+        let is_wanted = |summary: &rusqlite::Result<Summary>| match summary {
+            Ok(summary) => filter.takes(summary),
+            Err(_) => true,
         };
         statement
             .query_map(params![filter.is_open, since], summary)?
@@ -144,9 +155,7 @@ impl Reader {
             .as_slice()
         {
             [] => {
-                return Err(StoreError::Id(format!(
-                    "no incident's id begins with {prefix:?}; `mount-observer incidents` lists them"
-                )));
+                return Err(StoreError::none(prefix));
             }
             [(id, body), rest @ ..] if id == prefix || rest.is_empty() => {
                 (id.clone(), body.clone())

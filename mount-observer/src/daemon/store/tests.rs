@@ -51,11 +51,8 @@ impl Place {
 
     /// A journal whose thread writes here.
     fn journal(&self) -> Journal {
-        let queue = Arc::new(Queue::new(true));
         let directory = self.0.clone();
-        let place = move || Ok(Some(directory.clone()));
-        Writer::start(Arc::clone(&queue), place, LIMITS).unwrap();
-        Journal { queue }
+        Journal::at(Arc::new(move || Ok(Some(directory.clone()))), true, LIMITS)
     }
 }
 
@@ -269,14 +266,9 @@ fn what_cannot_be_written_waits_and_is_written_later() {
     assert_eq!((condition.waiting, condition.refused), (1, 0));
     assert_eq!(journal.in_memory(), [Arc::new(kept.clone())]);
 
-    let journal = Journal {
-        queue: Arc::new(Queue::new(true)),
-    };
-    journal.keep(kept.clone());
     other.execute_batch("ROLLBACK").unwrap();
-    let directory = place.0.clone();
-    let there = move || Ok(Some(directory.clone()));
-    Writer::start(Arc::clone(&journal.queue), there, LIMITS).unwrap();
+    let journal = place.journal();
+    journal.keep(kept.clone());
     assert!(journal.end(PATIENCE));
     assert_eq!(place.list()[0].returns, 9);
 }

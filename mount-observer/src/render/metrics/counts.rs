@@ -151,6 +151,14 @@ pub(super) const REASONS: &[Count] = &[
         "mount_tables_cut",
         "mount tables that could not be read to their end",
     ),
+    (
+        "incidents_refused",
+        "incidents not remembered because more than 1024 went on; they alerted all the same",
+    ),
+    (
+        "incidents_not_kept",
+        "incidents given up because too many waited to be written, or because another has their name",
+    ),
     ("log_full", "lines that did not fit into the log's queue"),
 ];
 

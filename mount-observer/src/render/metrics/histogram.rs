@@ -2,7 +2,10 @@
 
 use mount_observer_common::{BUCKETS, bucket_upper_bound_ns};
 
-use crate::snapshot::ClassLatency;
+use crate::{
+    incident::{Counts, DELAY_BOUNDS_MS},
+    snapshot::ClassLatency,
+};
 
 /// Kept buckets whose upper bound is exported as `le`: 33 us, 262 us, 1 ms, 4.2 ms, 17 ms, 67 ms,
 /// 268 ms, 1.1 s, 4.3 s, 8.6 s, 34 s. Dense where thresholds lie, and 12 series with `+Inf`.
@@ -36,6 +39,23 @@ impl Histogram {
             buckets,
             count: cumulative,
             sum: seconds(latency.sum_ns),
+        }
+    }
+}
+
+impl Histogram {
+    /// The exported form of the incidents' detection delays.
+    pub fn of_delays(counts: &Counts) -> Self {
+        let mut cumulative = 0_u64;
+        let mut buckets = Vec::with_capacity(DELAY_BOUNDS_MS.len());
+        for (bound_ms, count) in DELAY_BOUNDS_MS.iter().zip(&counts.delays) {
+            cumulative = cumulative.saturating_add(*count);
+            buckets.push((seconds(bound_ms * 1_000_000), cumulative));
+        }
+        Self {
+            buckets,
+            count: counts.delays.iter().sum(),
+            sum: seconds(counts.delays_sum_ns),
         }
     }
 }

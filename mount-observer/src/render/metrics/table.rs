@@ -153,6 +153,42 @@ pub(super) const SHADOW_WRITES: Metric = global(
     &["mountpoint"],
     "Calls that opened a file for writing, or made or changed a name, below a mount point of expect.mount_points while nothing was mounted on it; by absolute paths.",
 );
+pub(super) const INCIDENTS: Metric = global(
+    "mount_observer_incidents_total",
+    Kind::Counter,
+    &["kind"],
+    "Incidents that came to that kind of alert: one that went from hung to dead counts once under each.",
+);
+pub(super) const INCIDENTS_ACTIVE: Metric = global(
+    "mount_observer_incident_active",
+    Kind::Gauge,
+    &[],
+    "Incidents that go on.",
+);
+pub(super) const DETECTION_DELAY: Metric = global(
+    "mount_observer_incident_detection_delay_seconds",
+    Kind::Histogram,
+    &[],
+    "Time from the first evidence of an incident to its first alert. For hung and stuck it is detect.hung_after or more.",
+);
+pub(super) const STORAGE_UP: Metric = global(
+    "mount_observer_storage_up",
+    Kind::Gauge,
+    &[],
+    "1 while the incident journal can be written, 0 while it cannot and what is to be kept waits in memory; no series where storage.path is empty.",
+);
+pub(super) const STORAGE_ERRORS: Metric = global(
+    "mount_observer_storage_errors_total",
+    Kind::Counter,
+    &[],
+    "Attempts to open or write the incident journal that failed.",
+);
+pub(super) const STORAGE_WAITING: Metric = global(
+    "mount_observer_storage_waiting",
+    Kind::Gauge,
+    &[],
+    "Incidents and recoveries that wait to be written.",
+);
 pub(super) const RECOVERIES: Metric = global(
     "mount_observer_recovery_runs_total",
     Kind::Counter,
@@ -309,6 +345,12 @@ pub const METRICS: &[Metric] = &[
     TRANSITIONS,
     EXPECTED_PRESENT,
     SHADOW_WRITES,
+    INCIDENTS,
+    INCIDENTS_ACTIVE,
+    DETECTION_DELAY,
+    STORAGE_UP,
+    STORAGE_ERRORS,
+    STORAGE_WAITING,
     RECOVERIES,
     KEPT_BACK,
     SILENCES,

@@ -15,6 +15,11 @@ fn report() -> SelfReport {
         }],
         kept_back: vec![("silence", 1), ("cause", 0)],
         silences: 2,
+        storage: Some(StorageReport {
+            is_up: true,
+            errors: 2,
+            waiting: 1,
+        }),
         process: Some(Process::default()),
     }
 }
