@@ -1,6 +1,8 @@
 //! The command line: what can be said, and what it teaches.
 
+pub(crate) mod drill;
 pub(crate) mod incidents;
+pub(crate) mod silence;
 
 use std::{io::IsTerminal as _, path::PathBuf};
 
@@ -81,6 +83,28 @@ hold; this shows them one by one. Exits with 0 whatever the answer.")]
     Recover(RecoverArgs),
     /// Print a document: the commented default configuration, the systemd unit, rules for Prometheus,
     /// or a generated page
+    /// Keep alerts about some mount points from the sinks for a while, list such silences, end them
+    #[command(after_help = "\
+Examples:
+  mount-observer silence --mount '/srv/jobs/*' --for 2h --reason 'moving the storage'
+  mount-observer silence list
+  mount-observer silence end 3f2a
+
+A daemon on the same journal (storage.path) follows within seconds, and over restarts. The log, the
+metrics, the status and the journal go on telling everything. What still fires when a silence ends is
+told then; whoever was told that an alert fires is told that it ended.")]
+    Silence(silence::SilenceArgs),
+    /// Send an alert, marked as a drill, through every sink, and end it: are they all reached?
+    #[command(after_help = "\
+Example:
+  mount-observer drill --kind dead --mount /srv/jobs/42
+
+Every sink of the configuration is told, whatever it is told of otherwise and whatever is silenced;
+what is sent bears is_drill, the label drill=\"true\" or the word DRILL. Metrics go to a file and a
+group of their own, and are taken away again. An incident is written to the journal, marked too.
+Nothing is watched and nothing is touched, with or without a daemon. Exits with 1 when a sink failed.")]
+    Drill(drill::DrillArgs),
+    /// Print a document: the commented default configuration, or a generated page
     #[command(after_help = "\
 Examples:
   mount-observer print config > /etc/mount-observer.toml

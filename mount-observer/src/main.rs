@@ -46,6 +46,14 @@ fn main() -> ExitCode {
             Ok(0)
         }),
         Command::Recover(args) => recover(&args),
+        Command::Silence(args) => cli::silence::answer(&args).and_then(|text| {
+            show(&text)?;
+            Ok(0)
+        }),
+        Command::Drill(args) => {
+            let is_well = cli::drill::rehearse(&args, show);
+            is_well.map(|is_well| if is_well { 0 } else { FAILED })
+        }
         Command::Print { document } => print(document),
         Command::Hand => hand::serve()
             .map(|()| 0)

@@ -4,13 +4,18 @@
 mod alertmanager;
 mod exec;
 mod metrics;
+mod silence;
 mod syslog;
 mod webhook;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use mount_observer_tests::{
     FaultFsMount, Observer, Sandbox,
+    observer::Options,
     wait::{patience, poll},
 };
 use nix::{
@@ -25,12 +30,22 @@ const LATER: Duration = Duration::from_mins(1);
 
 /// An observer of this sandbox's mounts alone: other tests have others meanwhile.
 fn observe(sandbox: &Sandbox, config: &str) -> Observer {
+    observe_with(sandbox, config, None)
+}
+
+/// The same with a journal that another may have kept before.
+fn observe_with(sandbox: &Sandbox, config: &str, storage: Option<PathBuf>) -> Observer {
     let here = sandbox.path("*");
     let scope = format!(
         "[scope]\ninclude_fstypes = []\ninclude_mount_points = [{:?}]\n",
         here.display().to_string()
     );
-    Observer::start(sandbox, &format!("{scope}{config}"))
+    let options = Options {
+        config: format!("{scope}{config}"),
+        storage,
+        ..Options::default()
+    };
+    Observer::start_with(sandbox, &options)
 }
 
 /// A mount that the observer thinks well of, soon to die.

@@ -127,6 +127,10 @@ pub(crate) fn provide(tools: &[Tool], install: bool) -> Result<()> {
 
 /// Finds what is missing of these; fetches and unpacks it when asked to, else says what to install.
 /// Without them their tests say that they are not here.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "xtask is no part of the observer"
+)]
 pub(crate) fn unpack(tools: &[Tool], install: bool) -> Result<()> {
     let root = steps::workspace_root()?.join(UNPACKED);
     let is_unpacked = |tool: &&Tool| {

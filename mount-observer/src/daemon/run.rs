@@ -41,12 +41,14 @@ use super::{
     process,
     ring::{BATCH_MAX, Ring},
     sink::{self, Opened, SinkError, Sinks},
+    store::SilenceWatch,
 };
 use crate::{
     alert::Transition,
     config::{Config, listen_address},
     errno::Errno,
     input::{Input, ProbeHealth, SelfInfo},
+    notify::Silences,
     observer::Observer,
     plan::{Fuse, Purpose},
     render::status::verdict,
@@ -213,6 +215,7 @@ struct Daemon {
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     sinks: Sinks,
     sinks_ticked: Mono,
+    silences: SilenceWatch,
     superblocks_max: watch::Sender<usize>,
     service: ServiceManager,
     /// Keeps the programs attached.
@@ -297,6 +300,7 @@ impl Daemon {
             snapshots,
             sinks,
             sinks_ticked: Mono::default(),
+            silences: SilenceWatch::start(config),
             superblocks_max,
             service: ServiceManager::connect(),
             _attached: kernel.attached,
@@ -493,6 +497,9 @@ impl Daemon {
 impl Daemon {
     /// Tells the sinks, once the snapshot shows what they are told.
     fn tell(&mut self, now: Now, transitions: &[Transition]) {
+        if let Some(silences) = self.silences.take() {
+            self.sinks.set_silences(Silences::new(silences));
+        }
         if !transitions.is_empty() {
             let summary = verdict(&self.engine.snapshot());
             tracing::info!("{summary}");

@@ -11,6 +11,7 @@ mod queue;
 mod reader;
 mod runs;
 mod schema;
+mod silences;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -38,6 +39,7 @@ pub use database::{Database, Limits};
 pub use error::StoreError;
 pub use queue::{Condition, Remembered};
 pub use reader::{Filter, Reader};
+pub use silences::SilenceWatch;
 
 /// The database within the storage directory.
 pub const FILE: &str = "incidents.db";
