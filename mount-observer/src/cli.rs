@@ -81,8 +81,6 @@ Example:
 The mount must be in the configuration ([[recover]]). The daemon repairs by itself once all conditions
 hold; this shows them one by one. Exits with 0 whatever the answer.")]
     Recover(RecoverArgs),
-    /// Print a document: the commented default configuration, the systemd unit, rules for Prometheus,
-    /// or a generated page
     /// Keep alerts about some mount points from the sinks for a while, list such silences, end them
     #[command(after_help = "\
 Examples:
@@ -104,7 +102,8 @@ what is sent bears is_drill, the label drill=\"true\" or the word DRILL. Metrics
 group of their own, and are taken away again. An incident is written to the journal, marked too.
 Nothing is watched and nothing is touched, with or without a daemon. Exits with 1 when a sink failed.")]
     Drill(drill::DrillArgs),
-    /// Print a document: the commented default configuration, or a generated page
+    /// Print a document: the commented default configuration, the systemd unit, rules for Prometheus,
+    /// or a generated page
     #[command(after_help = "\
 Examples:
   mount-observer print config > /etc/mount-observer.toml
