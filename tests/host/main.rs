@@ -22,6 +22,7 @@ mod missing;
 mod quiet;
 mod recovery;
 mod scale;
+mod seed_incident;
 mod sinks;
 mod touchless;
 

@@ -12,6 +12,7 @@
 mod aborts;
 mod attribution;
 mod callers;
+mod clock;
 mod counts;
 mod crowd;
 mod nfs;
