@@ -19,15 +19,15 @@ use crate::{SOON, call, wait_until_blocked, wait_until_ok};
 
 /// What a command did.
 #[derive(Debug)]
-struct Outcome {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
     took: Duration,
 }
 
 /// Runs a program to its end, with its output in files: no pipe can fill up.
-fn run(sandbox: &Sandbox, words: &[&str]) -> Outcome {
+pub(crate) fn run(sandbox: &Sandbox, words: &[&str]) -> Outcome {
     let (program, args) = words.split_first().expect("a program");
     let (stdout, stderr) = (sandbox.path("stdout"), sandbox.path("stderr"));
     let started = now();
@@ -48,7 +48,7 @@ fn run(sandbox: &Sandbox, words: &[&str]) -> Outcome {
     }
 }
 
-fn observer_words<'a>(args: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn observer_words<'a>(args: &[&'a str]) -> Vec<&'a str> {
     let mut words = vec![binary().to_str().expect("a path in UTF-8")];
     words.extend(args);
     words

@@ -17,6 +17,7 @@ mod dead;
 mod erroring;
 mod hung;
 mod identity;
+mod journal;
 mod loss;
 mod missing;
 mod quiet;
