@@ -27,7 +27,11 @@ use crate::{
     alert::{Change, Severity, Transition},
     config::{Log, LogFormat, LogLevel},
     daemon::clock,
-    render::alert_line::{self, alert_line},
+    render::{
+        alert_line::{self, alert_line},
+        escape::escaped,
+    },
+    text::append,
 };
 
 /// Target of the events that are alerts: their message says everything their fields do.
@@ -121,6 +125,21 @@ pub fn transition(transition: &Transition) {
         (Change::Firing, Severity::Warning) => log!(tracing::Level::WARN),
         (Change::Resolved { .. }, _) => log!(tracing::Level::INFO),
     }
+}
+
+/// Logs what was counted, and what failed, in the words that monitors of mounts have always used.
+pub fn summary(transitions: &[Transition], summary: &str) {
+    let mut line = String::new();
+    for transition in transitions {
+        if transition.change == Change::Firing {
+            let mountpoint = escaped(&transition.mountpoint);
+            append(
+                &mut line,
+                format_args!("Mount failed health-check: {mountpoint}; "),
+            );
+        }
+    }
+    tracing::info!("{line}{summary}");
 }
 
 /// How an entry becomes bytes.

@@ -34,7 +34,7 @@ use super::{
     http::{self, Heartbeats, HttpError, Shared},
     jobs::{Jobs, Outcome},
     kernel::{Kernel, LoadError, Options},
-    log::LogGuard,
+    log::{self, LogGuard},
     mountinfo::{self, OwnTable},
     namespaces,
     notify::ServiceManager,
@@ -502,7 +502,7 @@ impl Daemon {
         }
         if !transitions.is_empty() {
             let summary = verdict(&self.engine.snapshot());
-            tracing::info!("{summary}");
+            log::summary(transitions, &summary);
             self.sinks.tell(now, &summary, transitions);
         }
         if now.mono.since(self.sinks_ticked) >= TICK {

@@ -2,6 +2,7 @@
 //! serialised snapshot.
 
 mod incident;
+mod notice;
 
 use crate::text::append;
 
@@ -544,6 +545,8 @@ pub fn markdown() -> String {
          | field | type | meaning |\n|---|---|---|\n",
     );
     rows(&mut out, incident::ONE);
+    out.push_str(notice::ABOUT);
+    rows(&mut out, notice::FIELDS);
     out
 }
 

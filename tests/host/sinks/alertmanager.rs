@@ -108,14 +108,16 @@ fn every_member_of_a_cluster_gets_the_present_state_after_an_outage_too() {
              labels = {{ team = \"storage\" }}\nresend_every = \"2s\"\n"
         );
         let observer = observe(sandbox, &config);
-        let one = healthy(sandbox, &observer, "one");
+        let one = healthy(sandbox, &observer, "o\"n\ne");
         let two = healthy(sandbox, &observer, "two");
         kill(&one);
         let alert = wait_for_alerts(&observer, &amtool, up, 1, SOON).remove(0);
         let labels = &alert["labels"];
         assert_eq!(labels["alertname"], "MountDead", "{alert:#}");
         assert_eq!(labels["severity"], "critical");
-        assert_eq!(labels["mountpoint"], one.path.display().to_string());
+        // Escaped: no newline in a label.
+        let point = one.path.display().to_string().replace('\n', "\\n");
+        assert_eq!(labels["mountpoint"], point);
         assert_eq!(labels["superblock"], one.dev);
         assert_eq!(labels["team"], "storage");
         let summary = alert["annotations"]["summary"].as_str().expect("a summary");

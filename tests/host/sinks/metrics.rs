@@ -54,6 +54,9 @@ fn node_exporter_reads_the_file_and_what_was_dead_is_gone_from_it() {
         );
         let observer = observe(sandbox, &config);
         let mount = healthy(sandbox, &observer, "mount");
+        // What it is called is no label's end.
+        let hostile = healthy(sandbox, &observer, "a\"}\n\\ 1\u{1b}[2J");
+        kill(&hostile);
         let state = |state: &str| format!("state=\"{state}\"");
         let place = format!("mountpoint=\"{}\"", mount.path.display());
         let series = "mount_observer_superblock_state{";
@@ -85,6 +88,8 @@ fn a_pushgateway_has_what_was_always_pushed_after_an_outage_too() {
         );
         let observer = observe(sandbox, &config);
         let mount = healthy(sandbox, &observer, "mount");
+        // What it is called is no label's end.
+        let hostile = healthy(sandbox, &observer, "a\"}\n\\ 1\u{1b}[2J");
         kill(&mount);
         let failed = observer.look(SOON, || {
             (count(&observer, "pushgateway", "failed") > 0).then_some(())
@@ -98,14 +103,17 @@ fn a_pushgateway_has_what_was_always_pushed_after_an_outage_too() {
         });
         let group = ["instance=\"a/b\"", "job=\"mount-observer\""];
         let with = |words: &[&'static str]| [&group[..], words].concat();
-        wait_for_line(&observer, port, &with(&["total_mountpoints{", "} 1"]));
+        wait_for_line(&observer, port, &with(&["total_mountpoints{", "} 2"]));
         wait_for_line(&observer, port, &with(&["dead_mountpoints{", "} 1"]));
         wait_for_line(
             &observer,
             port,
             &with(&["mount_observer_superblock_state{", "dead", "} 1"]),
         );
+        kill(&hostile);
+        wait_for_line(&observer, port, &with(&["dead_mountpoints{", "} 2"]));
         take_away(&mount);
+        take_away(&hostile);
         wait_for_line(&observer, port, &with(&["dead_mountpoints{", "} 0"]));
     });
 }
