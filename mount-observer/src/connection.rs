@@ -262,6 +262,7 @@ impl Connection {
         let view = |(&pid, server): (&u32, &ServerState)| Server {
             pid,
             comm: server.comm.clone(),
+            unit: None,
             status: match (server.is_holding, server.stopped_since) {
                 (false, _) => ServerStatus::Gone,
                 (true, Some(_)) => ServerStatus::Stopped,

@@ -3,6 +3,7 @@
 pub mod bpf;
 mod bpf_log;
 pub mod btf;
+pub mod cgroup;
 pub mod check;
 pub mod clock;
 pub mod config_file;

@@ -176,7 +176,7 @@ impl ExpectedMount {
     }
 
     /// The condition of that alert, as last seen.
-    pub fn condition_told(&self) -> Option<&Condition> {
+    pub fn told(&self) -> Option<&Condition> {
         self.life.firing()
     }
 

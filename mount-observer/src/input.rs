@@ -64,6 +64,9 @@ pub enum Input {
     WaitFunctions(Vec<WaitFunction>),
     /// Answer to [`Effect::NameAddresses`]: the functions that were found.
     Names(Vec<(u64, String)>),
+    /// Answer to [`Effect::FindUnits`]: the content of `/proc/PID/cgroup`, `None` of a process that has
+    /// gone.
+    Units(Vec<(u32, Option<Vec<u8>>)>),
     /// Answer to [`Effect::ReadLinks`].
     Links(Links),
     /// Counters of what was lost since attach, by name, and the fill of each map.
@@ -292,6 +295,8 @@ pub enum Effect {
     /// The NFS superblocks in scope, whose operations are to be counted; replaces the last set. With
     /// none, nothing of NFS is to be held.
     FollowNfs(Vec<SuperblockId>),
+    /// Read the control groups of these processes, soon: they may end. Answered by [`Input::Units`].
+    FindUnits(Vec<u32>),
     /// Find the kernel functions these addresses lie in; answered by [`Input::Names`].
     NameAddresses(Vec<u64>),
     /// A filesystem of a type not seen before is in scope, and its module may have come with it: find

@@ -40,4 +40,5 @@ pub mod superblock;
 pub mod text;
 pub mod time;
 pub mod totals;
+pub mod units;
 pub mod watched;

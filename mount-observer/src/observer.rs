@@ -15,6 +15,7 @@ mod publish;
 mod recovery;
 mod risk;
 mod tick;
+mod units;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,6 +41,7 @@ use crate::{
     superblock::{Dev, SuperblockId},
     time::{Mono, Now, nanos},
     totals::Totals,
+    units::Units,
     watched::Watched,
 };
 
@@ -68,6 +70,7 @@ pub struct Observer {
     /// Alerts of recoveries that did not help, by mount point.
     failed_recoveries: BTreeMap<String, Transition>,
     ledger: Ledger,
+    units: Units,
     sysctls: Vec<(String, String)>,
     asked: Asked,
     transitions: BTreeMap<(AlertKind, &'static str), u64>,
@@ -118,6 +121,7 @@ impl Observer {
             failed_recoveries: BTreeMap::new(),
             ledger: Ledger::new(info.boot.to_string()),
             sysctls: Vec::new(),
+            units: Units::default(),
             asked: Asked::default(),
             transitions: BTreeMap::new(),
             snapshot: Arc::new(empty_snapshot()),
@@ -164,6 +168,7 @@ impl Observer {
             Input::WaitFunctions(functions) => self.waiters.set_functions(functions),
             Input::Names(names) => self.waiters.set_names(names),
             Input::Links(links) => self.on_links(&links),
+            Input::Units(answers) => self.on_units(&answers),
             Input::Health(health) => self.health.update(self.now.mono, health),
             Input::Unseen { what, count } => self.health.unseen(what, count),
             Input::Layout { is_described } => self.health.set_layout(is_described),

@@ -232,6 +232,8 @@ pub struct Server {
     pub pid: u32,
     /// Name.
     pub comm: String,
+    /// The systemd unit or container it belongs to, else its control group, where known.
+    pub unit: Option<String>,
     /// Its own status.
     pub status: ServerStatus,
     /// How it ended, when that was seen: `exit 1`, `SIGKILL`.

@@ -11,6 +11,7 @@
 )]
 
 mod at_risk;
+mod cause;
 mod command_line;
 mod confined;
 mod dead;

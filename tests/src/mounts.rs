@@ -106,7 +106,19 @@ impl FaultFsMount {
     /// # Panics
     /// When it does not end.
     pub fn crash(&mut self) {
-        writeln!(self.commands, "exit").expect("the server takes commands");
+        self.end_by("exit");
+    }
+
+    /// Has the server take so many MiB of memory that the kernel kills it.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn eat(&mut self, mebibytes: usize) {
+        self.end_by(&format!("eat {mebibytes}"));
+    }
+
+    fn end_by(&mut self, command: &str) {
+        writeln!(self.commands, "{command}").expect("the server takes commands");
         let ended = self.mount.server.exited_within(MOUNT_DEADLINE);
         assert!(ended.is_some(), "the server is still there");
     }

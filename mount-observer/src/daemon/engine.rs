@@ -45,6 +45,8 @@ pub struct Wanted {
     pub tables: BTreeSet<u32>,
     /// Superblocks whose files open for writing are to be listed, and whether they are FUSE's.
     pub files: BTreeMap<Dev, bool>,
+    /// Processes whose control groups are to be read.
+    pub units: Vec<u32>,
     /// Kernel addresses whose function is to be found.
     pub addresses: Vec<u64>,
     /// The NFS superblocks there are now, where that changed.
@@ -305,6 +307,7 @@ impl Engine {
             Effect::ScanHolders => self.wanted.holders = true,
             Effect::FollowExit(connections) => self.wanted.exits.extend(connections),
             Effect::ReadMountinfo(namespaces) => self.wanted.tables.extend(namespaces),
+            Effect::FindUnits(pids) => self.wanted.units.extend(pids),
             Effect::NameAddresses(addresses) => self.wanted.addresses.extend(addresses),
             Effect::WatchMissing(missing) => {
                 let result = self.maps.watch_missing(&missing);

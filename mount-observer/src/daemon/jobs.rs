@@ -14,7 +14,7 @@ use mount_observer_common::ScanMode;
 use tokio::task::{JoinError, JoinSet};
 
 use super::{
-    clock,
+    cgroup, clock,
     config_file::ConfigSource,
     confine::clerk,
     engine::Wanted,
@@ -186,6 +186,12 @@ impl Jobs {
             self.schedules.files.want_urgently();
         }
         self.tables_wanted.extend(&wanted.tables);
+        if !wanted.units.is_empty() {
+            // Nobody is asked about again before the answer is there.
+            let pids = wanted.units.clone();
+            self.running
+                .spawn_blocking(move || Done::Names(vec![Input::Units(cgroup::read(pids))]));
+        }
         if !wanted.addresses.is_empty() {
             // Asked for every few seconds at most: no two of them run at a time.
             let addresses = wanted.addresses.clone();

@@ -130,6 +130,7 @@ impl Evidence {
         let key = self.key_of(victim);
         if let Some(known) = self.victims.get_mut(&key) {
             known.meet(victim, seen);
+            known.unit = known.unit.take().or_else(|| unit_of(victim.pid));
             return;
         }
         if self.victims.len() >= VICTIMS_MAX && !self.make_room(victim.age_ns) {

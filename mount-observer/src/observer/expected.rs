@@ -144,9 +144,9 @@ impl Observer {
 
     /// Shows the incidents that go on what was written underneath.
     fn note_underneath(&mut self) {
-        let now = self.now;
+        let (now, units) = (self.now, &self.units);
         for mount in self.expected.iter() {
-            let Some(condition) = mount.condition_told() else {
+            let Some(condition) = mount.told() else {
                 continue;
             };
             let key = Key::MountPoint(mount.path.clone());
@@ -154,7 +154,8 @@ impl Observer {
                 continue;
             };
             for victim in &condition.victims {
-                record.evidence.suffers(now, now.mono, victim, &|_| None);
+                let unit_of = |pid: u32| units.of(pid);
+                record.evidence.suffers(now, now.mono, victim, &unit_of);
             }
             record.describe(condition, &mount.advice(condition.kind));
             let incident = record.incident();

@@ -55,6 +55,9 @@ impl Observer {
 
     /// Somebody met a failure, or waited long. The totals count it; this is who it was.
     pub(super) fn on_failure(&mut self, dev: Dev, ended: &Ended) {
+        if self.superblocks.contains_key(&dev) {
+            self.find_unit(ended.caller.pid);
+        }
         let by_words = ended.path.as_ref().filter(|path| !path.is_exact);
         let path = ended.path.as_ref().map(|path| path.path.as_slice());
         let failure = Failure {

@@ -310,6 +310,7 @@ impl Observer {
         let connections = self.superblocks.values().map(|s| &s.connection);
         let servers: BTreeSet<u32> = connections.flat_map(Connection::server_pids).collect();
         if servers != self.asked.servers {
+            self.find_units_of(&servers);
             let list = servers.iter().copied().collect();
             self.effects.push(Effect::WatchServers(list));
             self.asked.servers = servers;

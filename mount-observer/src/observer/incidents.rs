@@ -63,7 +63,8 @@ impl Observer {
         let Some(record) = self.ledger.record(&Key::Superblock(superblock.id)) else {
             return;
         };
-        let unit_of = |_: u32| None;
+        let units = &self.units;
+        let unit_of = |pid: u32| units.of(pid);
         let (begun, led_to_it) = (record.started(), record.started().before(window));
         let is_of_it = |failure: &&Failure| {
             // What took long before it began has nothing to do with it.
@@ -113,7 +114,8 @@ impl Observer {
         };
         let key = Key::Superblock(superblock.id);
         if let Some(record) = self.ledger.record(&key) {
-            let unit_of = |_: u32| None;
+            let units = &self.units;
+            let unit_of = |pid: u32| units.of(pid);
             record.evidence.suffers(self.now, at, victim, &unit_of);
         }
     }

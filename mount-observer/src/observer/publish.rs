@@ -6,10 +6,12 @@ use mount_observer_common::AbortCause;
 
 use crate::{
     blocked::Waiters,
+    connection::Connection,
     decode,
     detect::{Blocked, Pending, Sight, View},
-    snapshot::{self, Abort, BlockedTask, Fuse, ObserverHealth, Request, Snapshot},
+    snapshot::{self, Abort, BlockedTask, Fuse, ObserverHealth, Request, Server, Snapshot},
     time::{Mono, Now, nanos},
+    units::Units,
     watched::{Service, Watched, name_of},
 };
 
@@ -82,7 +84,12 @@ fn task(view: &View<'_>, blocked: &Blocked<'_>, waiters: &Waiters) -> BlockedTas
 }
 
 /// One superblock, its alert moved.
-pub(super) fn superblock(superblock: &Watched, draft: Draft, now: &Now) -> snapshot::Superblock {
+pub(super) fn superblock(
+    superblock: &Watched,
+    draft: Draft,
+    now: &Now,
+    units: &Units,
+) -> snapshot::Superblock {
     let status = &superblock.status;
     snapshot::Superblock {
         id: superblock.id,
@@ -105,22 +112,32 @@ pub(super) fn superblock(superblock: &Watched, draft: Draft, now: &Now) -> snaps
             .map(|failure| failure.victim.clone())
             .collect(),
         at_risk: superblock.at_risk.clone(),
-        fuse: fuse(superblock, now),
+        fuse: fuse(superblock, now, units),
         operations: superblock.counters.operations(),
         latency: superblock.counters.latency(),
     }
 }
 
-fn fuse(superblock: &Watched, now: &Now) -> Option<Fuse> {
+fn fuse(superblock: &Watched, now: &Now, units: &Units) -> Option<Fuse> {
     let connection = &superblock.connection;
     (superblock.service != Service::Kernel).then(|| Fuse {
         connection: superblock.id.dev,
         is_connected: connection.is_connected,
         waiting: connection.waiting,
-        servers: connection.servers(),
+        servers: servers(connection, units),
         server_status: connection.status(),
         abort: connection.abort().map(|seen| abort(seen, now)),
     })
+}
+
+fn servers(connection: &Connection, units: &Units) -> Vec<Server> {
+    let servers = connection.servers().into_iter();
+    servers
+        .map(|server| Server {
+            unit: units.of(server.pid),
+            ..server
+        })
+        .collect()
 }
 
 fn abort(seen: &decode::Abort, now: &Now) -> Abort {

@@ -62,6 +62,7 @@ impl Observer {
         self.look_after_connections(&sight);
         self.look_at_tables();
         self.watch_servers();
+        self.find_units();
         self.keep_incidents();
         self.publish(published, &sight);
         self.recover();
@@ -147,7 +148,7 @@ impl Observer {
             let evidence = "whether it goes on cannot be seen";
             superblock.status.evidence.push(evidence.to_owned());
         }
-        let published = publish::superblock(superblock, finding.draft, &self.now);
+        let published = publish::superblock(superblock, finding.draft, &self.now, &self.units);
         // Before what is known by now is lost with an incident that ends.
         self.note_state(dev, Some(&published));
         if !steps.is_empty() {

@@ -410,6 +410,11 @@ const FIELDS: &[Field] = &[
     ("superblocks[].fuse.servers[].pid", "integer", "process"),
     ("superblocks[].fuse.servers[].comm", "string", "name"),
     (
+        "superblocks[].fuse.servers[].unit",
+        "string?",
+        "its systemd unit or container (`docker 4f1d22a0c6e9`), else its control group, where known",
+    ),
+    (
         "superblocks[].fuse.servers[].status",
         "string",
         "`running`, `stopped`, `gone` or `unknown`",

@@ -114,6 +114,7 @@ fn superblock(minor: u32, state: State, mountpoint: &str) -> Superblock {
             servers: vec![Server {
                 pid: 90 + minor,
                 comm: "bindfs".to_owned(),
+                unit: None,
                 status: ServerStatus::Running,
                 exit: None,
             }],

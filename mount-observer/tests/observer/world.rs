@@ -328,6 +328,7 @@ impl World {
             | Effect::KeepRun(_)
             | Effect::Recover(_)
             | Effect::NameAddresses(_)
+            | Effect::FindUnits(_)
             | Effect::FollowNfs(_)
             | Effect::ListFiles { .. }
             | Effect::WatchMissing(_)

@@ -26,7 +26,7 @@ use nix::{
 
 /// Mount a file system that misbehaves on command. Prints `ready` once it is mounted; then each line
 /// on standard input is a command (`READ hold`, `* delay 3500`, `LOOKUP drop 1`, `READ fail 5`,
-/// `* answer`, `release`, `count READ`, `counts`, `exit`), answered by one line. The end of standard input
+/// `* answer`, `release`, `count READ`, `counts`, `eat 64`, `exit`), answered by one line. The end of standard input
 /// ends the server and leaves the mount dead.
 #[derive(Debug, Parser)]
 struct Args {
@@ -112,6 +112,11 @@ fn obey(rules: &Rules) {
             Ok(Command::Count(op)) => rules.count(op).to_string(),
             Ok(Command::Counts) => rules.counts(),
             Ok(Command::Exit) => return,
+            Ok(Command::Eat(mebibytes)) => {
+                // Written to, or it is no memory.
+                vec![1_u8; mebibytes << 20].leak();
+                "ok".to_owned()
+            }
             Err(error) => format!("error: {error:#}"),
         };
         let mut out = io::stdout().lock();

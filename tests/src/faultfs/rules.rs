@@ -109,6 +109,8 @@ pub enum Command {
     Counts,
     /// `exit`: end the server at once, as a crash would.
     Exit,
+    /// `eat 64`: take so many MiB of memory, and keep them.
+    Eat(usize),
 }
 
 impl FromStr for Command {
@@ -120,6 +122,7 @@ impl FromStr for Command {
             ["release"] => Self::Release,
             ["exit"] => Self::Exit,
             ["counts"] => Self::Counts,
+            ["eat", mebibytes] => Self::Eat(mebibytes.parse()?),
             ["count", op] => Self::Count(op.parse()?),
             [op, ref rule @ ..] => Self::Set {
                 op: if op == "*" { None } else { Some(op.parse()?) },

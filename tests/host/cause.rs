@@ -1,0 +1,93 @@
+//! The cause next to the symptom: how a server ended, and whose it was.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use mount_observer_tests::{FaultFsMount, Observer, host_test, needs::say, wait::within};
+
+use crate::{SOON, wait_until_ok};
+
+/// A control group of its own for one test, gone with it.
+struct Group(PathBuf);
+
+impl Group {
+    /// `None` where this machine has no such hierarchy.
+    fn new(hierarchy: &str, name: &str) -> Option<Self> {
+        let place = Path::new(hierarchy).join(format!("{name}-{}.service", std::process::id()));
+        if let Err(error) = fs::create_dir(&place) {
+            say(&format!(
+                "SKIPPED: no control group {}: {error}",
+                place.display()
+            ));
+            return None;
+        }
+        Some(Self(place))
+    }
+
+    fn set(&self, file: &str, value: &str) {
+        fs::write(self.0.join(file), value).expect("write to the control group");
+    }
+
+    fn take(&self, mount: &FaultFsMount) {
+        self.set("cgroup.procs", &mount.server.pid().to_string());
+    }
+
+    fn name(&self) -> String {
+        let name = self.0.file_name().expect("it has a name");
+        name.to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let gone = within(SOON, "the group is empty", || {
+            Some(fs::remove_dir(&self.0)).filter(Result::is_ok)
+        });
+        gone.expect("remove the control group");
+    }
+}
+
+#[test]
+fn a_server_killed_for_its_memory_is_told_from_one_that_was_just_killed() {
+    host_test(&[], |sandbox| {
+        let Some(group) = Group::new("/sys/fs/cgroup/memory", "mount-observer") else {
+            return;
+        };
+        group.set("memory.limit_in_bytes", "64M");
+        let mut mount = sandbox.faultfs("mount");
+        group.take(&mount);
+        let observer = Observer::start(sandbox, "");
+        wait_until_ok(&observer, &mount.dev);
+        mount.eat(256);
+        let dead = observer.wait_for_state(&mount.dev, "dead", SOON);
+        let server = &dead.0["fuse"]["servers"][0];
+        assert_eq!(server["exit"], "SIGKILL (out of memory)", "{:#}", dead.0);
+        assert!(
+            dead.text("reason").contains("out of memory"),
+            "{:#}",
+            dead.0
+        );
+    });
+}
+
+#[test]
+fn a_server_that_is_gone_is_told_with_the_unit_it_belonged_to() {
+    host_test(&[], |sandbox| {
+        let Some(group) = Group::new("/sys/fs/cgroup/unified", "mount-observer-unit")
+            .or_else(|| Group::new("/sys/fs/cgroup", "mount-observer-unit"))
+        else {
+            return;
+        };
+        let mut mount = sandbox.faultfs("mount");
+        group.take(&mount);
+        let observer = Observer::start(sandbox, "");
+        wait_until_ok(&observer, &mount.dev);
+        mount.crash();
+        let unit = group.name();
+        observer.wait_for(&mount.dev, SOON, "dead, with its server's unit", |seen| {
+            seen.state() == "dead" && seen.0["fuse"]["servers"][0]["unit"] == unit.as_str()
+        });
+    });
+}
