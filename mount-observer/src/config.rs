@@ -4,6 +4,7 @@ mod confine;
 mod document;
 mod keys;
 mod parse;
+mod recovery;
 mod sinks;
 mod validate;
 
@@ -17,6 +18,7 @@ pub use confine::{Confine, Confinement};
 pub use document::{commented_default, markdown};
 pub use keys::{KEYS, Key};
 pub use parse::{ConfigError, Problem, listen_address};
+pub use recovery::{Recover, Recovery};
 pub use sinks::{Alertmanager, Exec, Facility, Pushgateway, Syslog, Textfile, ToldOf, Webhook};
 
 /// The configuration file. Everything has a default; an empty file is a valid one.
@@ -246,46 +248,14 @@ pub struct Detect {
     pub clear_after: Duration,
 }
 
-/// `[recovery]`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Recovery {
-    /// Whether it only says what it would do.
-    pub dry_run: bool,
-    /// The file without which nothing is done.
-    pub enabled_by: String,
-    /// Looks that must find the trouble.
-    pub confirmations: u32,
-    /// Time between two such looks.
-    #[serde(with = "humantime_serde")]
-    pub confirm_every: Duration,
-    /// How long the trouble must have lasted.
-    #[serde(with = "humantime_serde")]
-    pub min_age: Duration,
-    /// Time between two recoveries of one mount.
-    #[serde(with = "humantime_serde")]
-    pub cooldown: Duration,
-    /// Recoveries within an hour, of all mounts.
-    pub max_per_hour: u32,
-    /// Recoveries within a day, of all mounts.
-    pub max_per_day: u32,
-    /// Recoveries within a day, of one mount.
-    pub max_per_mount_per_day: u32,
-    /// Time a step may take.
-    #[serde(with = "humantime_serde")]
-    pub step_timeout: Duration,
-}
-
-/// `[[recover]]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Recover {
-    /// Where it is mounted.
-    pub mount_point: String,
-    /// The kinds of trouble that are repaired.
-    pub kinds: Vec<AlertKind>,
-    /// What is done, in order.
-    pub steps: Vec<String>,
+/// humantime would make months of 30.44 days of it.
+fn whole_days<S: serde::Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    const DAY: u64 = 86_400;
+    if age.subsec_nanos() == 0 && age.as_secs().is_multiple_of(DAY) {
+        serializer.collect_str(&format_args!("{}days", age.as_secs() / DAY))
+    } else {
+        humantime_serde::serialize(age, serializer)
+    }
 }
 
 /// `[metrics]`
@@ -334,33 +304,6 @@ impl Config {
             }],
             ..Self::default()
         }
-    }
-}
-
-impl Default for Recovery {
-    fn default() -> Self {
-        Self {
-            dry_run: true,
-            enabled_by: "/etc/mount-observer.recovery-enabled".to_owned(),
-            confirmations: 2,
-            confirm_every: Duration::from_secs(30),
-            min_age: Duration::from_mins(2),
-            cooldown: Duration::from_mins(15),
-            max_per_hour: 2,
-            max_per_day: 6,
-            max_per_mount_per_day: 3,
-            step_timeout: Duration::from_mins(1),
-        }
-    }
-}
-
-/// humantime would make months of 30.44 days of it.
-fn whole_days<S: serde::Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    const DAY: u64 = 86_400;
-    if age.subsec_nanos() == 0 && age.as_secs().is_multiple_of(DAY) {
-        serializer.collect_str(&format_args!("{}days", age.as_secs() / DAY))
-    } else {
-        humantime_serde::serialize(age, serializer)
     }
 }
 
