@@ -7,10 +7,12 @@ mod bench;
 mod build_ebpf;
 mod check_ebpf;
 mod demo;
+mod dist;
 mod ebpf;
 mod hash;
 mod packages;
 mod provenance;
+mod rules;
 mod steps;
 mod test;
 mod vm;
@@ -46,6 +48,8 @@ enum Command {
     BuildEbpf(build_ebpf::Args),
     /// Check that the committed eBPF object belongs to the sources, and rebuild it where possible.
     CheckEbpf(check_ebpf::Args),
+    /// Build the Debian package.
+    Dist(dist::Args),
     /// In ten seconds: break a mount four ways and show what the observer says; needs root.
     Demo,
 }
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::BuildEbpf(args) => build_ebpf::run(args),
         Command::CheckEbpf(args) => check_ebpf::run(args),
+        Command::Dist(args) => dist::run(&args),
         Command::Demo => demo::run(),
     };
     match done {

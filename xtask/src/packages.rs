@@ -1,8 +1,11 @@
 //! What tests need installed, and the Debian packages that bring it.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::steps;
 
@@ -67,7 +70,9 @@ pub(crate) const GUESTS: [Tool; 2] = [
 
 /// Whom the observer tells, in `tests/host/sinks`. Their packages would start them, now and at each boot:
 /// they are unpacked below the target directory, and installed nowhere.
-pub(crate) const RECEIVERS: [Tool; 4] = [
+pub(crate) const RECEIVERS: [Tool; 5] = [
+    // promtool, which judges the rules.
+    PROMTOOL,
     Tool {
         package: "prometheus-alertmanager",
         paths: &["/usr/bin/prometheus-alertmanager"],
@@ -83,6 +88,27 @@ pub(crate) const RECEIVERS: [Tool; 4] = [
     Tool {
         package: "rsyslog",
         paths: &["/usr/sbin/rsyslogd"],
+    },
+];
+
+const PROMTOOL: Tool = Tool {
+    package: "prometheus",
+    paths: &["/usr/bin/promtool", "/usr/local/bin/promtool"],
+};
+
+/// What makes the root of a guest that systemd runs, and the package that is installed there.
+pub(crate) const SYSTEM: [Tool; 3] = [
+    Tool {
+        package: "debootstrap",
+        paths: &["/usr/sbin/debootstrap"],
+    },
+    Tool {
+        package: "e2fsprogs",
+        paths: &["/usr/sbin/mke2fs", "/sbin/mke2fs"],
+    },
+    Tool {
+        package: "dpkg-dev",
+        paths: &["/usr/bin/dpkg-shlibdeps"],
     },
 ];
 
@@ -174,6 +200,15 @@ pub(crate) fn unpack(tools: &[Tool], install: bool) -> Result<()> {
         bail!("unpacked, but not where expected: {}", still.package);
     }
     Ok(())
+}
+
+/// Where promtool is: installed, or unpacked.
+pub(crate) fn promtool() -> Result<PathBuf> {
+    let root = steps::workspace_root()?.join(UNPACKED);
+    let places = PROMTOOL.paths.iter();
+    let places = places.flat_map(|path| [(*path).to_owned(), format!("{}{path}", root.display())]);
+    let found = places.into_iter().find(|path| is_file(path));
+    found.map(PathBuf::from).context("there is no promtool")
 }
 
 fn is_there(tool: &Tool) -> bool {

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
 use crate::{
-    packages,
+    packages, rules,
     steps::{Steps, cargo, run as run_command},
     vm,
 };
@@ -46,7 +46,10 @@ enum Scope {
     Host,
     /// Real mounts on the kernels of Debian 11 to 13 and newer, each in an emulator.
     Vm,
-    /// All of it.
+    /// The Debian package on a machine that systemd runs, in an emulator; minutes. Part of
+    /// `vm --thorough` and `vm --full`.
+    Package,
+    /// All of it, but the package.
     All,
 }
 
@@ -67,6 +70,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if includes(Scope::Vm) {
         guests(&mut steps, install, &args.guests);
+    }
+    if args.scope == Scope::Package || args.guests.is_long() {
+        package(&mut steps, install);
     }
     steps.finish()
 }
@@ -115,6 +121,7 @@ fn host(steps: &mut Steps, install: bool) {
     steps.step("whom the observer tells", || {
         packages::unpack(&packages::RECEIVERS, install)
     });
+    steps.step("the rules for Prometheus", rules::check);
     steps.step("the observer as users run it", || {
         run_command(&mut cargo(&["build", "--package=mount-observer"])?)
     });
@@ -137,6 +144,17 @@ fn guests(steps: &mut Steps, install: bool, args: &vm::Request) {
         packages::provide(&packages::GUESTS, install)
     });
     steps.step("real mounts on every kernel", || vm::test(args));
+}
+
+fn package(steps: &mut Steps, install: bool) {
+    steps.step("what the package's guest needs", || {
+        packages::provide(&packages::GUESTS, install)?;
+        packages::provide(&packages::SYSTEM, install)
+    });
+    steps.step(
+        "the Debian package: installed, upgraded, purged",
+        vm::package,
+    );
 }
 
 fn clippy(what: &[&str]) -> Result<()> {

@@ -17,6 +17,7 @@ mod modules;
 mod page;
 mod qemu;
 mod report;
+mod system;
 mod table;
 mod test;
 
@@ -34,6 +35,7 @@ pub(crate) use self::{
     command::{Command, run as command},
     describe::{Describe, run as describe},
     facts::{Facts, run as facts},
+    system::run as package,
     test::{Request, run as test},
 };
 use self::{
@@ -161,7 +163,8 @@ impl Machines {
         let ended = qemu::run(&Start {
             guest,
             kernel: &kernel.image,
-            initrd: &initrd,
+            initrd: Some(&initrd),
+            drives: &[],
             directory: &directory,
             memory_mib: MEMORY_MIB,
             timeout: manner.timeout,

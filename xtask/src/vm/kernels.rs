@@ -34,14 +34,17 @@ pub(super) struct Kernel {
 #[derive(Debug)]
 pub(super) struct Archive {
     directory: PathBuf,
+    mirror: String,
     packages: Vec<Package>,
 }
 
 impl Archive {
     /// Reads the mirror's package index.
     pub(super) fn open(directory: &Path) -> Result<Self> {
+        let mirrors = Mirrors::find(&source_files()?)?;
         let mut archive = Self {
             directory: directory.to_path_buf(),
+            mirror: mirrors.main().to_owned(),
             packages: Vec::new(),
         };
         for name in [
@@ -58,7 +61,7 @@ impl Archive {
         if is_there(Path::new(KEYRING)) {
             options = format!("{options} signed-by={KEYRING}");
         }
-        let sources = Mirrors::find(&source_files()?)?.sources(&options);
+        let sources = mirrors.sources(&options);
         fs::write(archive.apt("sources.list"), sources)?;
         let mut update = archive.command("apt-get");
         succeed(update.args(["-oAPT::Update::Error-Mode=any", "--quiet", "update"]))
@@ -71,6 +74,11 @@ impl Archive {
             }
         }
         Ok(archive)
+    }
+
+    /// Where Debian's releases are.
+    pub(super) fn mirror(&self) -> &str {
+        &self.mirror
     }
 
     /// The current kernel of a series; `None` when the mirror has none.

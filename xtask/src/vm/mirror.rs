@@ -64,6 +64,11 @@ impl Mirrors {
         })
     }
 
+    /// The main archive.
+    pub(super) fn main(&self) -> &str {
+        &self.main
+    }
+
     /// A sources file for everything kernels are taken from. `options` go into each line.
     pub(super) fn sources(&self, options: &str) -> String {
         let releases = RELEASES.map(|release| match &self.security {

@@ -43,7 +43,10 @@ pub(super) enum Verdict {
 pub(super) struct Start<'a> {
     pub(super) guest: &'a Guest,
     pub(super) kernel: &'a Path,
-    pub(super) initrd: &'a Path,
+    /// Its first root, unless a drive is.
+    pub(super) initrd: Option<&'a Path>,
+    /// File systems; what is written to them is lost.
+    pub(super) drives: &'a [&'a Path],
     /// Where its two serial lines are kept.
     pub(super) directory: &'a Path,
     pub(super) memory_mib: u32,
@@ -113,8 +116,6 @@ fn command(start: &Start<'_>, console: &Path, said: &Path) -> Command {
         .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
         .arg("-kernel")
         .arg(start.kernel)
-        .arg("-initrd")
-        .arg(start.initrd)
         .arg("-append")
         .arg(format!(
             "console=ttyS0 panic=-1 oops=panic quiet {}",
@@ -122,6 +123,27 @@ fn command(start: &Start<'_>, console: &Path, said: &Path) -> Command {
         ))
         .stdin(Stdio::null())
         .stdout(Stdio::null());
+    if let Some(initrd) = start.initrd {
+        command.arg("-initrd").arg(initrd);
+    }
+    // NVMe, because every kernel of the matrix has it built in; one controller, because several are
+    // numbered as they answer.
+    if !start.drives.is_empty() {
+        command.args(["-device", "nvme,id=nvme,serial=1"]);
+    }
+    for (number, drive) in start.drives.iter().enumerate() {
+        let file = drive.display();
+        command
+            .arg("-drive")
+            .arg(format!(
+                "file={file},format=raw,if=none,id=d{number},snapshot=on"
+            ))
+            .arg("-device")
+            .arg(format!(
+                "nvme-ns,drive=d{number},bus=nvme,nsid={}",
+                number + 1
+            ));
+    }
     command
 }
 

@@ -69,6 +69,11 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// Whether there is time for everything.
+    pub(crate) fn is_long(&self) -> bool {
+        (self.thorough || self.full) && self.tests.is_empty()
+    }
+
     /// Whether anything was asked for that only guests understand.
     pub(crate) fn is_special(&self) -> bool {
         let is_listed = !self.kernels.is_empty() || !self.tests.is_empty();
@@ -183,16 +188,7 @@ fn show(ran: &Ran) {
         report.booted.as_secs_f64(),
     )];
     for run in &report.runs {
-        lines.push(line(run));
-        let skipped = run.skipped().into_iter();
-        lines.extend(skipped.map(|(test, why)| format!("    SKIPPED: {test}: {why}")));
-        let absent = run.not_here().into_iter();
-        lines.extend(absent.map(|(test, why)| format!("    NOT HERE: {test}: {why}")));
-        if !run.is_ok() {
-            let output = run.output.iter().map(|(_, line)| line.as_str());
-            let output: Vec<_> = output.filter(|line| !line.ends_with("... ok")).collect();
-            lines.extend(tail(&output));
-        }
+        lines.extend(lines_of(run));
     }
     if !report.is_done {
         let console = fs::read(&ran.ended.console).unwrap_or_default();
@@ -201,6 +197,25 @@ fn show(ran: &Ran) {
         lines.push(format!("    all of it: {}", ran.ended.console.display()));
     }
     println!("    {}", lines.join("\n    "));
+}
+
+/// Says how a single run went.
+pub(super) fn show_run(run: &Run) {
+    println!("    {}", lines_of(run).join("\n    "));
+}
+
+fn lines_of(run: &Run) -> Vec<String> {
+    let mut lines = vec![line(run)];
+    let skipped = run.skipped().into_iter();
+    lines.extend(skipped.map(|(test, why)| format!("    SKIPPED: {test}: {why}")));
+    let absent = run.not_here().into_iter();
+    lines.extend(absent.map(|(test, why)| format!("    NOT HERE: {test}: {why}")));
+    if !run.is_ok() {
+        let output = run.output.iter().map(|(_, line)| line.as_str());
+        let output: Vec<_> = output.filter(|line| !line.ends_with("... ok")).collect();
+        lines.extend(tail(&output));
+    }
+    lines
 }
 
 fn line(run: &Run) -> String {
