@@ -104,7 +104,8 @@ fn status(args: &StatusArgs) -> anyhow::Result<u8> {
     let source = ConfigSource::new(settings.config.clone(), move |config| {
         settings.apply(config);
     });
-    let snapshot = look(&source.read()?)?;
+    let config = source.read()?;
+    let snapshot = look(&config)?;
     if args.nagios {
         let (status, line) = nagios::nagios(&snapshot);
         return Ok(plugin_line(status, &line));
@@ -113,6 +114,7 @@ fn status(args: &StatusArgs) -> anyhow::Result<u8> {
         show_json(&*snapshot)?;
     } else {
         show(&render::status::table(&snapshot, cli::medium()))?;
+        show(&cli::silence::of_snapshot(&config, &snapshot))?;
     }
     Ok(0)
 }

@@ -13,6 +13,7 @@ use mount_observer::{
     },
     notify::{SILENCES_MAX, Silence},
     render::escape::escaped,
+    snapshot::Snapshot,
     time::{Wall, nanos},
 };
 
@@ -124,6 +125,33 @@ fn list(place: &Place, is_json: bool) -> anyhow::Result<String> {
         out.push_str("No mount point is silenced\n");
     }
     Ok(out)
+}
+
+/// The silences that keep what is wrong now from the sinks, one line each; nothing where none can be
+/// read.
+pub(crate) fn of_snapshot(config: &Config, snapshot: &Snapshot) -> String {
+    let Ok(Some(directory)) = store::directory(config) else {
+        return String::new();
+    };
+    let silences = Reader::open(&directory).and_then(|reader| reader.silences(clock::now().wall));
+    let is_about = |silence: &&Silence| {
+        let Ok(matcher) = silence.matcher() else {
+            return false;
+        };
+        let wrong = snapshot.superblocks.iter();
+        let mut wrong = wrong.filter(|superblock| superblock.severity.is_some());
+        wrong.any(|superblock| {
+            let mut mounts = superblock.mounts.iter();
+            mounts.any(|mount| matcher.is_match(&mount.mount_point))
+        })
+    };
+    let silences = silences.unwrap_or_default();
+    let mut out = String::new();
+    for silence in silences.iter().filter(is_about) {
+        // A `String` as a writer never fails.
+        writeln!(out, "Silenced: {}", line(silence)).ok();
+    }
+    out
 }
 
 /// `1a2b3c4 /srv/* until 2026-01-02T03:04:05Z: why`.

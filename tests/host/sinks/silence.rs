@@ -25,6 +25,16 @@ fn tell(storage: &Path, words: &[&str]) -> (Option<i32>, String) {
     )
 }
 
+/// What `status` says with that storage.
+fn status(sandbox: &Sandbox, storage: &Path) -> String {
+    let config = sandbox.path("status.toml");
+    let text = format!("[storage]\npath = {:?}\n", storage.display().to_string());
+    fs::write(&config, text).expect("write");
+    let mut command = Command::new(binary());
+    let output = command.arg("status").arg("--config").arg(&config).output();
+    String::from_utf8_lossy(&output.expect("run").stdout).into_owned()
+}
+
 fn kept_back(observer: &Observer) -> Option<u64> {
     observer.counter("mount_observer_alerts_kept_back{why=\"silence\"}")
 }
@@ -90,6 +100,11 @@ fn a_silenced_alert_is_shown_and_told_when_the_silence_ends_over_a_restart_too()
         };
         assert_eq!(of_two(0), 0, "{:#?}", receiver.received());
 
+        let said = status(sandbox, &storage);
+        assert!(
+            said.contains(&format!("Silenced: {id} */two until ")),
+            "{said}"
+        );
         let (code, said) = tell(&storage, &["silence", "list"]);
         assert_eq!((code, said.lines().count()), (Some(0), 1), "{said}");
         let (code, said) = tell(&storage, &["silence", "end", &id]);

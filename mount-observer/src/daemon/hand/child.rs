@@ -22,6 +22,8 @@ pub fn serve() -> io::Result<()> {
     let socket = UnixStream::from(socket);
     socket.peer_addr()?;
     rustix::thread::set_name(c"hand")?;
+    // What a unit gives the daemon is not for the commands of its user (capabilities(7), "Ambient").
+    rustix::thread::clear_ambient_capability_set()?;
     std::env::set_current_dir("/")?;
     take_tasks(socket)
 }

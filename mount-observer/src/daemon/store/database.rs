@@ -1,7 +1,7 @@
 //! The journal as the daemon's own thread has it: opened for writing.
 
 use std::{
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -46,6 +46,18 @@ pub struct Database {
     file: (u64, u64),
 }
 
+/// What root makes for a daemon of another user is that user's, as its directory is. `SQLite` does the
+/// same for what it makes beside.
+fn adopt(file: &std::fs::File, directory: &Path) {
+    let owner = std::fs::File::open(directory).and_then(|directory| directory.metadata());
+    if let Ok(owner) = owner
+        && rustix::process::geteuid().is_root()
+    {
+        // Without the right to, it stays root's, and the daemon says that it cannot open it.
+        std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid())).ok();
+    }
+}
+
 impl Database {
     /// Opens the journal of a directory that was judged before, making both where they are missing.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
@@ -56,7 +68,7 @@ impl Database {
         // not opened here: to close it would give up the locks that others in this process have on it.
         let made = options.write(true).create_new(true).mode(0o640).open(&path);
         match made {
-            Ok(_) => {}
+            Ok(file) => adopt(&file, directory),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(source) => {
                 let what = "make";
