@@ -322,3 +322,29 @@ fn a_journal_on_an_observed_mount_is_refused_without_touching_it() {
         observer.wait_for_transition(&mount.dev, "dead", "firing", SOON);
     });
 }
+
+/// What was there before is still read, and nothing is written to it.
+#[test]
+fn a_read_only_disk_is_told_and_observation_goes_on() {
+    host_test(&[], |sandbox| {
+        let disk = small_disk(sandbox);
+        let nothing = None::<&str>;
+        let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(nothing, &disk, nothing, read_only, nothing).expect("remount it");
+        let mut mount = sandbox.faultfs("mount");
+        let options = Options {
+            storage: Some(disk.join("journal")),
+            ..Options::default()
+        };
+        let observer = Observer::start_with(sandbox, &options);
+        expect_degraded(&observer, "");
+        wait_until_ok(&observer, &mount.dev);
+        mount.crash();
+        observer.wait_for_transition(&mount.dev, "dead", "firing", SOON);
+        // Not written, and told all the same to whoever asks the daemon.
+        let served = observer.api("/api/v1/incidents?open=true");
+        let served = served["incidents"].as_array().into_iter().flatten();
+        let of_mount = served.filter(|incident| incident["device_number"] == mount.dev);
+        assert_eq!(of_mount.count(), 1);
+    });
+}

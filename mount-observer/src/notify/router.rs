@@ -195,6 +195,9 @@ impl Router {
         let mut told = Told::default();
         let key = (Subject::of(&notice), notice.kind);
         let Some(mut active) = self.active.remove(&key) else {
+            if notice.resolution == Some(Resolution::Unobserved) {
+                told.deliveries = self.unobserved(now, &notice);
+            }
             return told;
         };
         let is_flapping =
@@ -216,6 +219,20 @@ impl Router {
             }
         }
         told
+    }
+
+    /// The end of what an earlier observer told of: to whoever it must have told.
+    fn unobserved(&self, now: Now, notice: &Arc<Notice>) -> Vec<Delivery> {
+        if self.why_hidden(notice, now).is_some() {
+            return Vec::new();
+        }
+        let routes = self.routes.iter().enumerate();
+        let admitting = routes.filter(|(_, route)| route.admits(notice));
+        let deliveries = admitting.map(|(sink, _)| Delivery {
+            sink,
+            notice: Arc::clone(notice),
+        });
+        deliveries.collect()
     }
 
     /// Tells of an alert that fires whoever wants to know and does not.

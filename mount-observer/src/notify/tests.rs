@@ -176,6 +176,16 @@ fn what_begins_and_ends_in_silence_is_never_told() {
 }
 
 #[test]
+fn the_end_of_what_an_earlier_observer_told_is_told_to_whoever_it_told() {
+    let mut router = Router::new(vec![everything()]);
+    let told = router.take(at(1), ends(52, AlertKind::Dead, Resolution::Unobserved));
+    assert_eq!(said(&told), ["0 resolved dead"]);
+    router.set_silences(silenced("/mnt/52", 100));
+    let told = router.take(at(2), ends(52, AlertKind::Dead, Resolution::Unobserved));
+    assert!(said(&told).is_empty());
+}
+
+#[test]
 fn a_dead_lower_hides_what_lies_on_it_while_it_is_dead() {
     let mut router = Router::new(vec![everything()]);
     router.take(at(1), dies(45));

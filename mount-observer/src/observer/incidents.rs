@@ -181,12 +181,15 @@ fn over_unobserved(now: &Now, incident: Incident) -> Transition {
     let started = incident.started_unix_ns;
     // Of another boot, or with a clock that was set back, nobody knows how long.
     let age_ns = now.wall.0.saturating_sub(started.0);
+    // What was told last.
+    let last = incident.phases.last();
+    let kind = last.map_or(incident.kind, |phase| phase.kind);
     let dev = subject.device_number.as_deref().and_then(dev_of);
     Transition {
         change: Change::Resolved {
             why: Resolution::Unobserved,
         },
-        kind: incident.kind,
+        kind,
         severity: incident.severity,
         incident: incident.id,
         returns: incident.returns,

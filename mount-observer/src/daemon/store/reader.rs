@@ -67,7 +67,7 @@ impl Reader {
 
     /// Without its log and without the right to make one, a journal nobody writes can be read as a
     /// file that never changes. `None` where something waits in the log.
-    fn without_log(path: &Path) -> Option<Result<Self, StoreError>> {
+    pub(super) fn without_log(path: &Path) -> Option<Result<Self, StoreError>> {
         if let Err(error) = File::open(path) {
             let path = path.to_owned();
             return Some(Err(if error.kind() == io::ErrorKind::NotFound {

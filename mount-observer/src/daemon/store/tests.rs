@@ -431,3 +431,19 @@ fn a_writer_that_is_killed_leaves_whole_incidents() {
         fs::remove_dir_all(&place.0).unwrap();
     }
 }
+
+/// As whoever may read the file and write nothing beside it does.
+#[test]
+fn a_journal_that_nobody_writes_is_read_without_its_log() {
+    let place = Place::new("ro dir%3f");
+    let kept = incident(Wall(HOUR), Dev(45));
+    let mut database = place.database();
+    database.keep([&kept].into_iter()).unwrap();
+    // Something waits in the log: without it the file is not all there is.
+    assert!(Reader::without_log(&place.file()).is_none());
+    drop(database);
+    let reader = Reader::without_log(&place.file()).unwrap().unwrap();
+    assert_eq!(reader.find(kept.id.as_str()).unwrap(), kept);
+    let nothing = Reader::without_log(&place.0.join("nothing")).unwrap();
+    assert!(matches!(nothing, Err(StoreError::Absent { .. })));
+}
