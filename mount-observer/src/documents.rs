@@ -50,6 +50,7 @@ mod tests {
             "ProcSubset",
             "ProtectControlGroups",
             "ProtectHome",
+            "ProtectHostname",
             "ProtectKernelLogs",
             "ProtectKernelModules",
             "ProtectKernelTunables",

@@ -49,8 +49,12 @@ confined() {
     journal_has 'confined own_mounts=yes landlock=V' || return 1
     local pid task
     pid=$(main_pid)
-    # Its log is in the host's namespace, the loop in its own, and nothing observed is in that.
+    # The loop is in a namespace of its own, and nothing observed is in that; it was started in the
+    # host's, where the thread of the log still is.
     [ "$(readlink "/proc/$pid/ns/mnt")" != "$(readlink /proc/1/ns/mnt)" ] || return 1
+    for task in /proc/"$pid"/task/*; do
+        [ "$(cat "$task/comm")" != log ] || [ "$(readlink "$task/ns/mnt")" = "$(readlink /proc/1/ns/mnt)" ] || return 1
+    done
     ! grep fuse /proc/"$pid"/mountinfo | grep --invert-match fusectl || return 1
     for task in /proc/"$pid"/task/*; do
         echo "$(cat "$task/comm"): $(grep -E 'CapEff|NoNewPrivs|Seccomp:' "$task/status" | tr '\n\t' '  ')"

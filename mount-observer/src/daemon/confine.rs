@@ -72,13 +72,18 @@ pub(super) fn confine(wanted: Confine, needs: Needs<'_>) -> Result<(), ConfineEr
         grants.iter().for_each(Grant::make);
     }
     give_up_capabilities_but(needs.opens_module_btf)?;
-    let landlock = match wanted.landlock {
-        Confinement::Off => Err("it is off".to_owned()),
-        Confinement::Auto | Confinement::Required => {
+    let landlock = if wanted.landlock == Confinement::Off {
+        Err("it is off".to_owned())
+    } else {
+        landlock()
+    };
+    let landlock = match landlock {
+        Ok(_) => {
             clerk::LINKS.start()?;
             clerk::NAMESPACES.start()?;
             paths::restrict(&grants)
         }
+        Err(why) => Err(why),
     };
     if let (Confinement::Required, Err(why)) = (wanted.landlock, &landlock) {
         return Err(ConfineError::Landlock(why.clone()));
