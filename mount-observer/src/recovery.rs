@@ -13,8 +13,8 @@ use crate::{
     alert::State,
     config::{Recover, Recovery},
     incident::IncidentId,
-    snapshot::{Snapshot, Superblock},
-    superblock::SuperblockId,
+    snapshot::{Mount, Snapshot, Superblock},
+    superblock::{Dev, SuperblockId},
     time::{Mono, Now},
 };
 
@@ -35,12 +35,23 @@ pub struct Job {
     pub run: String,
     /// Where the mount is.
     pub mount_point: String,
-    /// The connection's number in fusectl; `None` where it is no FUSE.
-    pub connection: Option<u32>,
+    /// What was mounted there when it was decided: whatever else is there now is not touched.
+    pub target: Target,
     /// What to do.
     pub step: Step,
     /// After this long it has failed, ns.
     pub timeout_ns: u64,
+}
+
+/// A mount, as far as it can be told from its successor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// mountinfo's mount id.
+    pub mount_id: u32,
+    /// The superblock's number.
+    pub dev: Dev,
+    /// The connection's number in fusectl; `None` where it is no FUSE.
+    pub connection: Option<u32>,
 }
 
 /// What a look at the mounts led to.
@@ -81,7 +92,7 @@ struct Progress {
 struct Running {
     run: RecoveryRun,
     superblock: SuperblockId,
-    connection: Option<u32>,
+    target: Target,
     steps: Vec<Step>,
     /// The one that is being carried out.
     at: usize,
@@ -255,11 +266,18 @@ impl Recoveries {
         let Ok(steps) = steps.collect::<Result<Vec<_>, _>>() else {
             return Vec::new();
         };
+        let Some(on_top) = on_top(superblock, &mount.mount_point) else {
+            return Vec::new();
+        };
         let run = RecoveryRun::begin(now.wall, mount, incident);
         self.running = Some(Running {
             run: run.clone(),
             superblock: superblock.id,
-            connection: superblock.fuse.as_ref().map(|fuse| fuse.connection.0),
+            target: Target {
+                mount_id: on_top.mount_id,
+                dev: superblock.id.dev,
+                connection: superblock.fuse.as_ref().map(|fuse| fuse.connection.0),
+            },
             steps,
             at: 0,
             begun: now.mono,
@@ -287,7 +305,7 @@ impl Recoveries {
                 let job = Job {
                     run: running.run.id.clone(),
                     mount_point: running.run.mount_point.clone(),
-                    connection: running.connection,
+                    target: running.target,
                     step: step.clone(),
                     timeout_ns: crate::time::nanos(self.policy.step_timeout),
                 };
@@ -373,7 +391,11 @@ fn in_trouble<'a>(snapshot: &'a Snapshot, mount: &Recover) -> Option<&'a Superbl
 
 /// Whether it is what a path walk meets at that mount point of the observer's own namespace.
 pub fn is_on_top(superblock: &Superblock, mount_point: &str) -> bool {
-    superblock.mounts.iter().any(|mount| {
+    on_top(superblock, mount_point).is_some()
+}
+
+fn on_top<'a>(superblock: &'a Superblock, mount_point: &str) -> Option<&'a Mount> {
+    superblock.mounts.iter().find(|mount| {
         mount.is_own_namespace && !mount.is_covered && mount.mount_point_escaped == mount_point
     })
 }

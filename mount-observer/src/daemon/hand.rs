@@ -35,7 +35,7 @@ use std::{
 use self::protocol::{Request, read_frame, write_frame};
 pub use self::{
     child::serve,
-    protocol::{Action, Answer, Run, Task},
+    protocol::{Action, Answer, OnTop, Run, Task},
 };
 use super::confine;
 

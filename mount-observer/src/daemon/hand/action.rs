@@ -13,7 +13,8 @@ use rustix::{
     mount::{UnmountFlags, unmount},
 };
 
-use super::protocol::{Action, Answer};
+use super::protocol::{Action, Answer, OnTop};
+use crate::{mountinfo, mounts::covered};
 
 /// Where fusectl is mounted on every system that has it.
 const FUSECTL: &str = "/sys/fs/fuse/connections";
@@ -21,13 +22,10 @@ const FUSECTL: &str = "/sys/fs/fuse/connections";
 /// Does it and says what came of it.
 pub(super) fn carry_out(action: &Action) -> Answer {
     let done = match action {
-        Action::AbortConnection { connection } => abort(*connection),
-        // Not followed: a link where the mount was would lead elsewhere.
-        Action::LazyUnmount { mount_point } => unmount(
-            OsStr::from_bytes(mount_point),
-            UnmountFlags::DETACH | UnmountFlags::NOFOLLOW,
-        )
-        .map_err(io::Error::from),
+        Action::AbortConnection { connection, of } => {
+            expect_on_top(of).and_then(|()| abort(*connection))
+        }
+        Action::LazyUnmount { of } => expect_on_top(of).and_then(|()| detach(&of.mount_point)),
         Action::IsThere { path } => return is_there(path),
         Action::Lock { path } => return keep_locked(path),
     };
@@ -35,6 +33,31 @@ pub(super) fn carry_out(action: &Action) -> Answer {
         Ok(()) => Answer::Done,
         Err(error) => failed(&error),
     }
+}
+
+/// Between the decision and its execution somebody else may have repaired the mount: what came back
+/// has another mount id, or is mounted over it. Decided by the text of the table, without a step on
+/// any path.
+fn expect_on_top(of: &OnTop) -> io::Result<()> {
+    let bytes = std::fs::read("/proc/self/mountinfo")?;
+    let lines = mountinfo::parse(&bytes).lines;
+    let covered = covered(&lines);
+    let visible = lines
+        .iter()
+        .zip(covered)
+        .filter(|(_, is_covered)| !is_covered);
+    let mut there = visible.filter(|(line, _)| line.mount_point == of.mount_point);
+    match there.next_back().map(|(line, _)| line) {
+        Some(line) if line.mount_id == of.mount_id && line.dev.0 == of.dev => Ok(()),
+        Some(_) => Err(io::Error::other("something else is mounted there by now")),
+        None => Err(io::Error::other("nothing is mounted there any more")),
+    }
+}
+
+/// Not followed: a link where the mount was would lead elsewhere.
+fn detach(mount_point: &[u8]) -> io::Result<()> {
+    let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+    Ok(unmount(OsStr::from_bytes(mount_point), flags)?)
 }
 
 /// Whatever is written aborts (`fuse_conn_abort_write`, `fs/fuse/control.c`, v6.18).
@@ -107,14 +130,35 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_says_why() {
-        let action = Action::LazyUnmount {
-            mount_point: b"/nonexistent".to_vec(),
+    fn what_is_not_what_was_decided_upon_is_not_touched() {
+        let bytes = std::fs::read("/proc/self/mountinfo").unwrap();
+        let lines = mountinfo::parse(&bytes).lines;
+        let root = lines.iter().rfind(|line| line.mount_point == b"/").unwrap();
+        let root = OnTop {
+            mount_point: b"/".to_vec(),
+            mount_id: root.mount_id,
+            dev: root.dev.0,
         };
-        assert!(matches!(carry_out(&action), Answer::Failed { .. }));
-        let action = Action::AbortConnection {
-            connection: u32::MAX,
-        };
-        assert!(matches!(carry_out(&action), Answer::Failed { .. }));
+        expect_on_top(&root).unwrap();
+        let others = [
+            OnTop {
+                mount_id: root.mount_id + 1,
+                ..root.clone()
+            },
+            OnTop {
+                dev: root.dev + 1,
+                ..root.clone()
+            },
+            OnTop {
+                mount_point: b"/nonexistent".to_vec(),
+                ..root
+            },
+        ];
+        for of in others {
+            let why = expect_on_top(&of).unwrap_err().to_string();
+            assert!(why.contains("there"), "{why}");
+            let answer = carry_out(&Action::LazyUnmount { of });
+            assert_eq!(answer, Answer::Failed { why });
+        }
     }
 }

@@ -44,11 +44,13 @@ pub enum Action {
     AbortConnection {
         /// Its number: the directory under `/sys/fs/fuse/connections`.
         connection: u32,
+        /// Whose it is, or nothing is done.
+        of: OnTop,
     },
     /// Detach what is mounted on top there, whatever has it open.
     LazyUnmount {
-        /// Where.
-        mount_point: Vec<u8>,
+        /// What that is, or nothing is done.
+        of: OnTop,
     },
     /// Say whether something is at this path. Where it is on a mount that hangs, only the answer fails.
     IsThere {
@@ -60,6 +62,17 @@ pub enum Action {
         /// The file.
         path: String,
     },
+}
+
+/// What should be mounted somewhere, on top.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnTop {
+    /// Where.
+    pub mount_point: Vec<u8>,
+    /// mountinfo's mount id.
+    pub mount_id: u32,
+    /// The superblock's number, as the kernel encodes it.
+    pub dev: u32,
 }
 
 /// What no command takes: the kernel answers at once, or the mount it was asked about hangs.

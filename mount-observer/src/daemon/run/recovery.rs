@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     config::Config,
-    daemon::hand::{Action, Answer, Hand, HandError, Run, Task},
+    daemon::hand::{Action, Answer, Hand, HandError, OnTop, Run, Task},
     input::Input,
     recovery::{Job, Outcome, RecoveryRun, Step},
     text,
@@ -178,14 +178,17 @@ fn allowed(hand: &Hand, path: &str, lock: &str, is_locked: bool) -> Allowed {
 }
 
 fn carry_out(hand: &Hand, job: &Job) -> (Outcome, String) {
+    let of = OnTop {
+        mount_point: text::unescaped(&job.mount_point),
+        mount_id: job.target.mount_id,
+        dev: job.target.dev.0,
+    };
     let task = match &job.step {
-        Step::AbortConnection => match job.connection {
-            Some(connection) => Task::Act(Action::AbortConnection { connection }),
+        Step::AbortConnection => match job.target.connection {
+            Some(connection) => Task::Act(Action::AbortConnection { connection, of }),
             None => return (Outcome::Failed, "no connection is known".to_owned()),
         },
-        Step::LazyUnmount => Task::Act(Action::LazyUnmount {
-            mount_point: text::unescaped(&job.mount_point),
-        }),
+        Step::LazyUnmount => Task::Act(Action::LazyUnmount { of }),
         Step::Run(command) => Task::Run(Run {
             command: command.clone(),
             environment: [(
