@@ -314,7 +314,7 @@ impl ExpectedMount {
 }
 
 /// A path as mountinfo writes it: one slash between names, none at the end.
-fn normal(path: &str) -> String {
+pub(crate) fn normal(path: &str) -> String {
     let names = path.split('/').filter(|name| !name.is_empty());
     let path = names.fold(String::new(), |path, name| path + "/" + name);
     if path.is_empty() {

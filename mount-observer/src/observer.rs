@@ -133,7 +133,7 @@ impl Observer {
     pub fn reconfigure(&mut self, config: &Config) -> Result<Vec<Effect>, ScopeError> {
         self.scope = Scope::new(&config.scope)?;
         self.config = config.detect;
-        self.recoveries.configure(&config.recovery, &config.recover);
+        self.reconfigure_recovery(config);
         self.expected
             .configure(&config.expect.mount_points, config.expect.missing_after);
         self.reconcile(Resolution::Excluded);
@@ -173,7 +173,7 @@ impl Observer {
             Input::Unseen { what, count } => self.health.unseen(what, count),
             Input::Layout { is_described } => self.health.set_layout(is_described),
             Input::RecoveryEnabled(is_enabled) => self.recoveries.set_enabled(is_enabled),
-            Input::RecoveryRuns(runs) => self.recoveries.remember(runs),
+            Input::RecoveryRuns(runs) => self.on_recovery_runs(runs),
             Input::RecoveryDone {
                 run,
                 outcome,

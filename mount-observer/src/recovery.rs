@@ -5,6 +5,7 @@
 
 mod policy;
 mod run;
+mod running;
 mod step;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,8 +16,10 @@ use crate::{
     incident::IncidentId,
     snapshot::{Mount, Snapshot, Superblock},
     superblock::{Dev, SuperblockId},
-    time::{Mono, Now},
+    time::{Mono, Now, nanos},
 };
+
+use running::{Move, Running};
 
 pub use policy::{Check, Explanation, Facts, Verdict, judge};
 pub use run::{Outcome, RecoveryRun, RecoveryStep};
@@ -61,8 +64,8 @@ pub enum Event {
     Do(Job),
     /// The journal is to hold this run in this form.
     Keep(RecoveryRun),
-    /// A run ended; failures and caps alert.
-    Ended(RecoveryRun, SuperblockId),
+    /// A run ended; failures and caps alert. `None` where an earlier observer began it.
+    Ended(RecoveryRun, Option<SuperblockId>),
 }
 
 /// Every mount that may be repaired, and what was done so far.
@@ -71,6 +74,7 @@ pub struct Recoveries {
     policy: Recovery,
     mounts: Vec<Recover>,
     is_enabled: bool,
+    is_history_known: bool,
     progress: BTreeMap<String, Progress>,
     running: Option<Running>,
     history: VecDeque<RecoveryRun>,
@@ -85,18 +89,6 @@ struct Progress {
     confirmed_at: Mono,
     /// What was said about this trouble already; it is not said again.
     said: Option<Outcome>,
-}
-
-/// The run under way.
-#[derive(Clone, Debug)]
-struct Running {
-    run: RecoveryRun,
-    superblock: SuperblockId,
-    target: Target,
-    steps: Vec<Step>,
-    /// The one that is being carried out.
-    at: usize,
-    begun: Mono,
 }
 
 impl Recoveries {
@@ -125,11 +117,36 @@ impl Recoveries {
         self.is_enabled = is_enabled;
     }
 
-    /// Takes what the journal remembers: it counts towards the caps.
-    pub fn remember(&mut self, runs: Vec<RecoveryRun>) {
-        for run in runs {
-            self.note(run);
+    /// Takes what the journal remembers: it counts towards the caps. What was cut short has failed,
+    /// and what had not helped when the last observer ended is told again.
+    pub fn remember(&mut self, now: Now, runs: Vec<RecoveryRun>) -> Vec<Event> {
+        self.is_history_known = true;
+        let mut events = Vec::new();
+        let mut last: BTreeMap<String, RecoveryRun> = BTreeMap::new();
+        for mut run in runs {
+            if run.outcome.is_none() {
+                let why = "cut short: the observer ended".to_owned();
+                run.tell(now.wall, "-", Outcome::Failed, why);
+                run.outcome = Some(Outcome::Failed);
+                run.ended_unix_ns = Some(now.wall);
+                events.push(Event::Keep(run.clone()));
+            }
+            self.note(run.clone());
+            last.insert(run.mount_point.clone(), run);
         }
+        last.retain(|mount_point, run| {
+            let is_trouble = run.outcome.is_some_and(Outcome::is_trouble);
+            is_trouble && self.is_configured(mount_point)
+        });
+        events.extend(last.into_values().map(|run| Event::Ended(run, None)));
+        events
+    }
+
+    /// Whether a mount may be repaired.
+    pub fn is_configured(&self, mount_point: &str) -> bool {
+        self.mounts
+            .iter()
+            .any(|mount| mount.mount_point == mount_point)
     }
 
     /// Runs by mount point and outcome since the start.
@@ -159,6 +176,8 @@ impl Recoveries {
             };
             events.extend(self.act(now, &mount, superblock, incident, verdict));
         }
+        // One that begins takes its first step at once.
+        events.extend(self.go_on(now, snapshot));
         events
     }
 
@@ -172,6 +191,7 @@ impl Recoveries {
             superblock,
             confirmations: progress.map_or(0, |progress| progress.confirmations),
             is_enabled: self.is_enabled,
+            is_history_known: self.is_history_known,
             is_busy: self.running.is_some(),
             history: &self.history,
         })
@@ -187,13 +207,14 @@ impl Recoveries {
             return Vec::new();
         };
         running.tell(now, outcome, detail);
-        if outcome == Outcome::Ok {
-            running.at += 1;
-            running.begun = now.mono;
-            self.next(now)
-        } else {
-            self.end(outcome, now)
+        if outcome != Outcome::Ok {
+            return self.end(outcome, now);
         }
+        // What comes next is decided on a look at what this has led to.
+        running.at += 1;
+        running.is_asked = false;
+        running.begun = now.mono;
+        vec![Event::Keep(running.run.clone())]
     }
 
     /// Counts looks that found the same trouble, each some time after the last.
@@ -250,8 +271,12 @@ impl Recoveries {
             }
         }
         run.outcome = Some(outcome);
+        run.ended_unix_ns = Some(now.wall);
         self.count(&run.mount_point, outcome);
-        vec![Event::Keep(run.clone()), Event::Ended(run, superblock.id)]
+        vec![
+            Event::Keep(run.clone()),
+            Event::Ended(run, Some(superblock.id)),
+        ]
     }
 
     fn begin(
@@ -280,63 +305,40 @@ impl Recoveries {
             },
             steps,
             at: 0,
+            is_asked: false,
             begun: now.mono,
         });
-        let mut events = vec![Event::Keep(run.clone())];
-        self.note(run);
-        events.extend(self.next(now));
-        events
+        self.note(run.clone());
+        vec![Event::Keep(run)]
     }
 
-    /// The next step of the run under way: to the shell, unless it is to wait and see.
-    fn next(&mut self, now: Now) -> Vec<Event> {
-        let Some(running) = &self.running else {
-            return Vec::new();
-        };
-        let kept = Event::Keep(running.run.clone());
-        match running.steps.get(running.at) {
-            None => {
-                let mut events = self.end(Outcome::Ok, now);
-                events.insert(0, kept);
-                events
-            }
-            Some(Step::Verify) => vec![kept],
-            Some(step) => {
-                let job = Job {
-                    run: running.run.id.clone(),
-                    mount_point: running.run.mount_point.clone(),
-                    target: running.target,
-                    step: step.clone(),
-                    timeout_ns: crate::time::nanos(self.policy.step_timeout),
-                };
-                vec![kept, Event::Do(job)]
-            }
-        }
-    }
-
-    /// Looks whether the mount is back, where that is what the run waits for; ends a step that nobody
-    /// answers.
+    /// Goes on with the run under way, as far as this look leads.
     fn go_on(&mut self, now: Now, snapshot: &Snapshot) -> Vec<Event> {
-        let Some(running) = &self.running else {
-            return Vec::new();
-        };
-        let run = running.run.id.clone();
-        let is_verify = running.steps.get(running.at) == Some(&Step::Verify);
-        if is_verify && is_served(snapshot, &running.run.mount_point) {
-            let detail = "mounted again, and its connection lives".to_owned();
-            return self.done(now, &run, Outcome::Ok, detail);
+        let is_allowed = self.is_enabled && !self.policy.dry_run;
+        let timeout = self.policy.step_timeout;
+        let mut events = Vec::new();
+        while let Some(running) = &mut self.running {
+            match running.next(now.mono, snapshot, is_allowed, timeout) {
+                Move::Wait => break,
+                Move::Over => events.extend(self.end(Outcome::Ok, now)),
+                Move::Step(outcome, detail) => {
+                    let run = running.run.id.clone();
+                    events.extend(self.done(now, &run, outcome, detail.to_owned()));
+                }
+                Move::Ask(step) => {
+                    running.is_asked = true;
+                    running.begun = now.mono;
+                    events.push(Event::Do(Job {
+                        run: running.run.id.clone(),
+                        mount_point: running.run.mount_point.clone(),
+                        target: running.target,
+                        step,
+                        timeout_ns: nanos(timeout),
+                    }));
+                }
+            }
         }
-        // The shell has the same limit for a step and answers; this is for when it does not.
-        let patience = self.policy.step_timeout * if is_verify { 1 } else { 2 };
-        if now.mono.since(running.begun) < patience {
-            return Vec::new();
-        }
-        let detail = if is_verify {
-            "it is not mounted again with a living connection"
-        } else {
-            "no answer"
-        };
-        self.done(now, &run, Outcome::Timeout, detail.to_owned())
+        events
     }
 
     fn end(&mut self, outcome: Outcome, now: Now) -> Vec<Event> {
@@ -349,7 +351,7 @@ impl Recoveries {
         self.count(&run.mount_point, outcome);
         vec![
             Event::Keep(run.clone()),
-            Event::Ended(run, running.superblock),
+            Event::Ended(run, Some(running.superblock)),
         ]
     }
 
@@ -365,14 +367,6 @@ impl Recoveries {
         if self.counts.len() < COUNTS_MAX || self.counts.contains_key(&key) {
             *self.counts.entry(key).or_default() += 1;
         }
-    }
-}
-
-impl Running {
-    fn tell(&mut self, now: Now, outcome: Outcome, detail: String) {
-        let step = self.steps.get(self.at).map(ToString::to_string);
-        let step = step.unwrap_or_default();
-        self.run.tell(now.wall, &step, outcome, detail);
     }
 }
 

@@ -305,6 +305,8 @@ mod tests {
             "[[recover]]\nmount_point = \"/mnt/a\"\nkinds = [\"dead\"]\nsteps = [\"verify\"]\n\
              [[recover]]\nmount_point = \"/\"\nkinds = [\"slow\"]\nsteps = [\"run umount\"]",
             "[[recover]]\nkinds = [\"dying\"]",
+            "[storage]\npath = \"\"\n[recovery]\ndry_run = false\n\
+             [[recover]]\nmount_point = \"/mnt//a/\"\nkinds = [\"dead\"]\nsteps = [\"verify\"]",
             "[[recover]]\nmount_pont = \"/mnt/a\"",
             "[[web]]",
             "[expect]\nmount_points = [\"srv\"]",

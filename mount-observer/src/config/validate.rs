@@ -11,7 +11,7 @@ use super::{
     keys::{KEYS, Key},
     parse::{ConfigError, Problem, listen_address},
 };
-use crate::{alert::AlertKind, recovery::Step};
+use crate::{alert::AlertKind, expected::normal, recovery::Step};
 
 /// From one page, the smallest ring buffer there is, to 64 MiB.
 const RING_BYTES: RangeInclusive<u32> = 4096..=64 << 20;
@@ -34,6 +34,10 @@ impl Config {
         self.storage.validate(&mut complaints);
         self.detect.validate(&mut complaints);
         self.recovery.validate(&mut complaints);
+        if !self.recover.is_empty() && !self.recovery.dry_run && self.storage.path.is_empty() {
+            let what = "must not be empty where mounts are repaired: the caps need a memory";
+            complaints.add("storage", "path", what);
+        }
         for (index, recover) in self.recover.iter().enumerate() {
             recover.validate(index, &mut complaints);
         }
@@ -209,6 +213,12 @@ impl Recover {
         if !path.starts_with('/') || path.trim_end_matches('/').is_empty() {
             let takes = takes("recover", "mount_point");
             complain("mount_point", &format!("must be {takes}, not {path:?}"));
+        } else if normal(path) != *path {
+            let normal = normal(path);
+            complain(
+                "mount_point",
+                &format!("must be written as mountinfo does: {normal:?}"),
+            );
         }
         let is_allowed = |kind: &AlertKind| matches!(kind, AlertKind::Dead | AlertKind::Hung);
         if self.kinds.is_empty() || !self.kinds.iter().all(is_allowed) {

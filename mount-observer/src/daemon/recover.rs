@@ -8,7 +8,7 @@ use super::{
     clock,
     look::look,
     run::{RunError, chain},
-    store::{self, Reader},
+    store::{self, Reader, StoreError},
 };
 use crate::{
     config::{Config, Recover},
@@ -75,7 +75,9 @@ pub fn explain(config: &Config, mount_point: &str) -> Result<Report, RecoverErro
     ];
     let mut recoveries = Recoveries::new(&config.recovery, &config.recover);
     recoveries.set_enabled(is_there(&config.recovery.enabled_by, &mut remarks));
-    recoveries.remember(history(config, &mut remarks));
+    if let Some(history) = history(config, &mut remarks) {
+        recoveries.remember(clock::now(), history);
+    }
     Ok(report(&snapshot, mount, &mut recoveries, remarks))
 }
 
@@ -115,19 +117,23 @@ fn is_there(path: &str, remarks: &mut Vec<String>) -> bool {
     }
 }
 
-fn history(config: &Config, remarks: &mut Vec<String>) -> Vec<RecoveryRun> {
+/// Recoveries so far; `None` where they cannot be known.
+fn history(config: &Config, remarks: &mut Vec<String>) -> Option<Vec<RecoveryRun>> {
     let since = Wall(clock::now().wall.0.saturating_sub(nanos(CAPS_WITHIN)));
     let read = || match store::directory(config)? {
         Some(directory) => Reader::open(&directory)?.runs_since(since),
         None => Ok(Vec::new()),
     };
-    read().unwrap_or_else(|error| {
-        remarks.push(format!(
-            "recoveries so far are not known: {}",
-            chain(&error)
-        ));
-        Vec::new()
-    })
+    match read() {
+        Ok(runs) => Some(runs),
+        // No daemon has kept anything yet.
+        Err(StoreError::Absent { .. }) => Some(Vec::new()),
+        Err(error) => {
+            let why = chain(&error);
+            remarks.push(format!("recoveries so far are not known: {why}"));
+            None
+        }
+    }
 }
 
 impl Report {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     alert::{AlertKind, Change, Resolution, Severity, Transition},
+    config::Config,
     incident::{IncidentId, Key},
     input::Effect,
     recovery::{Event, Outcome, RecoveryRun, is_served},
@@ -34,7 +35,7 @@ impl Observer {
         let alerting: Vec<String> = alerting.collect();
         for mount_point in alerting {
             if is_served(&snapshot, &mount_point) {
-                self.resolve_recovery(&mount_point);
+                self.resolve_recovery(&mount_point, Resolution::Recovered);
             }
         }
     }
@@ -42,6 +43,24 @@ impl Observer {
     pub(super) fn on_recovery_done(&mut self, run: &str, outcome: Outcome, detail: String) {
         let events = self.recoveries.done(self.now, run, outcome, detail);
         self.take_events(events);
+        self.ask(Effect::TickNow);
+    }
+
+    /// Takes what the journal remembers.
+    pub(super) fn on_recovery_runs(&mut self, runs: Vec<RecoveryRun>) {
+        let events = self.recoveries.remember(self.now, runs);
+        self.take_events(events);
+    }
+
+    /// Goes on with another configuration: of what is not to be repaired any more nobody waits to hear.
+    pub(super) fn reconfigure_recovery(&mut self, config: &Config) {
+        self.recoveries.configure(&config.recovery, &config.recover);
+        let alerting = self.failed_recoveries.keys();
+        let left = alerting.filter(|mount_point| !self.recoveries.is_configured(mount_point));
+        let left: Vec<String> = left.cloned().collect();
+        for mount_point in left {
+            self.resolve_recovery(&mount_point, Resolution::Excluded);
+        }
     }
 
     fn take_events(&mut self, events: Vec<Event>) {
@@ -54,9 +73,9 @@ impl Observer {
         }
     }
 
-    fn on_recovery_ended(&mut self, run: &RecoveryRun, superblock: SuperblockId) {
+    fn on_recovery_ended(&mut self, run: &RecoveryRun, superblock: Option<SuperblockId>) {
         if run.outcome == Some(Outcome::Ok) {
-            self.resolve_recovery(&run.mount_point);
+            self.resolve_recovery(&run.mount_point, Resolution::Recovered);
         }
         let is_trouble = run.outcome.is_some_and(Outcome::is_trouble);
         if is_trouble && !self.failed_recoveries.contains_key(&run.mount_point) {
@@ -67,13 +86,11 @@ impl Observer {
         }
     }
 
-    fn resolve_recovery(&mut self, mount_point: &str) {
+    fn resolve_recovery(&mut self, mount_point: &str, why: Resolution) {
         if let Some(alert) = self.failed_recoveries.remove(mount_point) {
             let age = self.now.mono.since(alert.since);
             self.tell(Transition {
-                change: Change::Resolved {
-                    why: Resolution::Recovered,
-                },
+                change: Change::Resolved { why },
                 age_ns: crate::time::nanos(age),
                 advice: String::new(),
                 ..alert
@@ -81,8 +98,8 @@ impl Observer {
         }
     }
 
-    fn recovery_alert(&self, run: &RecoveryRun, id: SuperblockId) -> Transition {
-        let superblock = self.superblocks.get(&id.dev);
+    fn recovery_alert(&self, run: &RecoveryRun, id: Option<SuperblockId>) -> Transition {
+        let superblock = id.and_then(|id| self.superblocks.get(&id.dev));
         let mounted = superblock.map(|superblock| &superblock.mounted);
         let outcome = run.outcome.map_or("unknown", Outcome::name);
         let last = run.steps.last();
@@ -97,7 +114,7 @@ impl Observer {
             severity: Severity::Critical,
             incident: run.incident.clone(),
             returns: 0,
-            superblock: Some(id),
+            superblock: id,
             fstype: mounted.map_or_else(String::new, |mounted| mounted.fstype.clone()),
             device: mounted.map_or_else(String::new, |mounted| mounted.device.clone()),
             mountpoint: run.mount_point.clone(),

@@ -31,6 +31,8 @@ pub struct Facts<'a> {
     pub confirmations: u32,
     /// Whether the enabling file is there.
     pub is_enabled: bool,
+    /// Whether what earlier observers did is known: without, the caps mean nothing.
+    pub is_history_known: bool,
     /// Whether another recovery is under way.
     pub is_busy: bool,
     /// Runs so far, those of earlier daemons included.
@@ -74,7 +76,7 @@ pub struct Explanation {
 
 /// Judges one mount in trouble.
 pub fn judge(facts: &Facts<'_>) -> Explanation {
-    let rules: [(Rule, Otherwise); 9] = [
+    let rules: [(Rule, Otherwise); 10] = [
         (not_root, Verdict::Refuse),
         (kind, Verdict::Refuse),
         (not_answering, Verdict::Refuse),
@@ -83,6 +85,7 @@ pub fn judge(facts: &Facts<'_>) -> Explanation {
         (cooled_down, Verdict::Wait),
         (below_caps, Verdict::Capped),
         (enabled, |_| Verdict::DryRun),
+        (remembered, Verdict::Wait),
         (alone, Verdict::Wait),
     ];
     let mut verdict = Verdict::Run;
@@ -224,6 +227,15 @@ fn enabled(facts: &Facts<'_>) -> Check {
         format!("{sentinel} does not exist")
     };
     check(!facts.policy.dry_run && facts.is_enabled, text)
+}
+
+fn remembered(facts: &Facts<'_>) -> Check {
+    let text = if facts.is_history_known {
+        "earlier recoveries are known"
+    } else {
+        "earlier recoveries are not known: the journal was not read yet"
+    };
+    check(facts.is_history_known, text.to_owned())
 }
 
 fn alone(facts: &Facts<'_>) -> Check {

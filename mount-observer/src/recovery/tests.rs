@@ -72,6 +72,7 @@ fn alive() -> Snapshot {
 fn recoveries(policy: &Recovery) -> Recoveries {
     let mut recoveries = Recoveries::new(policy, &[mount()]);
     recoveries.set_enabled(true);
+    recoveries.remember(at(0), Vec::new());
     recoveries
 }
 
@@ -114,23 +115,67 @@ fn it_waits_for_age_and_confirmation_then_does_each_step_and_verifies() {
     let events = look(&mut recoveries, 120, &dead());
     assert_eq!(told(&events), ["abort-connection"]);
     let run = job(&events).run;
-    let ok = |recoveries: &mut Recoveries, second| {
-        told(&recoveries.done(at(second), &run, Outcome::Ok, String::new()))
-    };
-    assert_eq!(ok(&mut recoveries, 121), ["lazy-unmount"]);
-    assert_eq!(ok(&mut recoveries, 122), ["run /bin/true x"]);
-    assert_eq!(ok(&mut recoveries, 123), [""; 0]);
-    assert_eq!(
-        told(&look(
-            &mut recoveries,
-            124,
-            &with(|one| one.mounts = [].into())
-        )),
-        [""; 0]
-    );
+    // Each step is decided on a look at what the last has led to.
+    let gone = with(|one| one.mounts = [].into());
+    for (second, seen, next) in [
+        (121, dead(), "lazy-unmount"),
+        (122, gone.clone(), "run /bin/true x"),
+    ] {
+        let done = recoveries.done(at(second), &run, Outcome::Ok, String::new());
+        assert_eq!(told(&done), [""; 0]);
+        assert_eq!(told(&look(&mut recoveries, second, &seen)), [next]);
+    }
+    recoveries.done(at(123), &run, Outcome::Ok, String::new());
+    assert_eq!(told(&look(&mut recoveries, 124, &gone)), [""; 0]);
     assert_eq!(told(&look(&mut recoveries, 125, &alive())), ["ok"]);
     let counts: Vec<_> = recoveries.counts().collect();
     assert_eq!(counts, [(POINT, Outcome::Ok, 1)]);
+}
+
+/// A run that is to take its second step, the one that detaches.
+fn before_the_second_step() -> Recoveries {
+    let mut recoveries = recoveries(&policy());
+    look(&mut recoveries, 0, &dead());
+    look(&mut recoveries, 30, &dead());
+    let run = job(&look(&mut recoveries, 120, &dead())).run;
+    recoveries.done(at(121), &run, Outcome::Ok, String::new());
+    recoveries
+}
+
+#[test]
+fn what_somebody_repaired_meanwhile_is_left_alone() {
+    let mut recoveries = before_the_second_step();
+    assert_eq!(told(&look(&mut recoveries, 122, &alive())), ["ok"]);
+}
+
+/// It has the numbers of the one that died, and is in trouble too: it is another all the same.
+#[test]
+fn a_successor_in_trouble_is_not_what_was_decided_upon() {
+    let mut successor = dead();
+    successor.superblocks[0].id.epoch = 1;
+    let mut recoveries = before_the_second_step();
+    assert_eq!(told(&look(&mut recoveries, 122, &successor)), ["failed"]);
+}
+
+#[test]
+fn taking_the_enabling_file_away_stops_a_run_under_way() {
+    let mut recoveries = before_the_second_step();
+    recoveries.set_enabled(false);
+    assert_eq!(told(&look(&mut recoveries, 122, &dead())), ["failed"]);
+}
+
+#[test]
+fn nothing_is_done_before_what_earlier_observers_did_is_known() {
+    let mut recoveries = Recoveries::new(&policy(), &[mount()]);
+    recoveries.set_enabled(true);
+    for second in [0, 30, 120, 600] {
+        assert_eq!(told(&look(&mut recoveries, second, &dead())), [""; 0]);
+    }
+    recoveries.remember(at(601), Vec::new());
+    assert_eq!(
+        told(&look(&mut recoveries, 601, &dead())),
+        ["abort-connection"]
+    );
 }
 
 #[test]
@@ -159,7 +204,8 @@ fn caps_hold_and_are_told_once_also_for_what_an_earlier_daemon_did() {
         ..RecoveryRun::begin(at(second).wall, &mount(), incident(fixture::id(52)))
     };
     // One of them in the future: the clock was set back since.
-    recoveries.remember(vec![past(0), past(9_000)]);
+    let cut_short = recoveries.remember(at(0), vec![past(0), past(9_000)]);
+    assert_eq!(told(&cut_short), ["failed"]);
     look(&mut recoveries, 0, &dead());
     look(&mut recoveries, 30, &dead());
     assert_eq!(told(&look(&mut recoveries, 120, &dead())), ["capped"]);

@@ -35,9 +35,9 @@ pub(super) fn carry_out(action: &Action) -> Answer {
     }
 }
 
-/// Between the decision and its execution somebody else may have repaired the mount: what came back
-/// has another mount id, or is mounted over it. Decided by the text of the table, without a step on
-/// any path.
+/// Between the decision and its execution somebody else may have unmounted it, or mounted over it. (A
+/// successor may have its very numbers: that is for the decision to find, on a look after each step.)
+/// Decided by the text of the table, without a step on any path.
 fn expect_on_top(of: &OnTop) -> io::Result<()> {
     let bytes = std::fs::read("/proc/self/mountinfo")?;
     let lines = mountinfo::parse(&bytes).lines;

@@ -16,8 +16,11 @@ use crate::{
 /// How often the enabling file is looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Where a second observer finds that the first repairs already.
-const LOCK_FILE: &str = "recovery.lock";
+/// Where a second observer finds that the first repairs already; one a mount namespace, for each has
+/// mounts of its own.
+fn lock_path(namespace: u32) -> String {
+    format!("/run/mount-observer-recovery-{namespace}.lock")
+}
 
 /// Whether the configuration has anything to repair: what needs a hand.
 pub(super) fn is_wanted(config: &Config) -> bool {
@@ -59,17 +62,11 @@ enum Done {
 
 impl Recovery {
     /// Without a hand, nothing is ever enabled.
-    pub(super) fn new(config: &Config, hand: Option<Hand>) -> Self {
-        let directory = &config.storage.path;
-        let directory = if directory.is_empty() {
-            "/run"
-        } else {
-            directory
-        };
+    pub(super) fn new(config: &Config, hand: Option<Hand>, namespace: u32) -> Self {
         Self {
             hand: hand.filter(|_| is_wanted(config)),
             enabled_by: config.recovery.enabled_by.clone(),
-            lock: format!("{directory}/{LOCK_FILE}"),
+            lock: lock_path(namespace),
             is_locked: false,
             is_looking: false,
             looked_at: None,

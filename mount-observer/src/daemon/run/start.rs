@@ -81,7 +81,7 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
     let result = runtime.block_on(async {
         let (mut daemon, shared, tables) =
             Daemon::start(config, source, kernel, &found, own, log, sinks)?;
-        daemon.recovery = Recovery::new(config, for_recovery);
+        daemon.recovery = Recovery::new(config, for_recovery, daemon.own.namespace());
         http::serve(listener, shared)?;
         tracing::info!(%address, statx = plan.statx.name(), "observing");
         daemon.watch(tables).await
@@ -197,6 +197,7 @@ impl Daemon {
         let is_there = found.facts.fuse != Fuse::Absent;
         let fuse_module =
             |module| Follower::new(Arc::clone(&kernel.loader), module, purpose, is_there);
+        let namespace = own.namespace();
         let daemon = Self {
             engine,
             ring: kernel.ring,
@@ -217,7 +218,7 @@ impl Daemon {
             fuse: kernel.fuse.map(fuse_module),
             nfs: nfs::Follower::new(Arc::clone(&kernel.loader), kernel.nfs, purpose),
             underneath: underneath::Follower::new(kernel.loader),
-            recovery: Recovery::new(config, None),
+            recovery: Recovery::new(config, None, namespace),
             keeper,
         };
         Ok((daemon, shared, tables))

@@ -156,7 +156,7 @@ impl Database {
         let by_age = |query| self.connection.execute(query, [before]);
         let mut removed = by_age("DELETE FROM incident WHERE ended_ns < ?1").map_err(&failed)?;
         by_age("DELETE FROM silence WHERE ends_ns < ?1").map_err(&failed)?;
-        by_age("DELETE FROM recovery_run WHERE ended_ns < ?1").map_err(&failed)?;
+        by_age("DELETE FROM recovery_run WHERE started_ns < ?1").map_err(&failed)?;
         while self.bytes().map_err(&failed)? > limits.bytes_max {
             let oldest = "DELETE FROM incident WHERE rowid IN (SELECT rowid FROM incident \
                           WHERE ended_ns IS NOT NULL ORDER BY ended_ns LIMIT ?1)";

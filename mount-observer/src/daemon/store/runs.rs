@@ -1,6 +1,6 @@
 //! Recoveries in the journal. They count towards the caps of the observers that come after.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Params, Statement, params};
 
 use super::{Database, Reader, StoreError};
 use crate::{
@@ -73,21 +73,26 @@ fn upsert(connection: &Connection, run: &RecoveryRun) -> rusqlite::Result<usize>
 
 fn runs_since(connection: &Connection, since: Wall) -> rusqlite::Result<Vec<RecoveryRun>> {
     let query = "SELECT body FROM recovery_run WHERE started_ns >= ?1 ORDER BY started_ns";
-    let mut statement = connection.prepare(query)?;
-    statement.query_map([signed(since)], run)?.collect()
+    runs(&mut connection.prepare(query)?, params![signed(since)])
 }
 
 fn runs_of(connection: &Connection, incident: &IncidentId) -> rusqlite::Result<Vec<RecoveryRun>> {
     let query = "SELECT body FROM recovery_run WHERE incident = ?1 ORDER BY started_ns";
-    let mut statement = connection.prepare(query)?;
-    statement.query_map([incident.as_str()], run)?.collect()
+    runs(&mut connection.prepare(query)?, params![incident.as_str()])
 }
 
-fn run(row: &Row<'_>) -> rusqlite::Result<RecoveryRun> {
-    let body: String = row.get(0)?;
-    serde_json::from_str(&body).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
-    })
+/// One whose form this program cannot read, of a later version perhaps, is left as it is.
+fn runs(statement: &mut Statement<'_>, of: impl Params) -> rusqlite::Result<Vec<RecoveryRun>> {
+    let bodies = statement.query_map(of, |row| row.get::<_, String>(0))?;
+    let bodies = bodies.collect::<rusqlite::Result<Vec<_>>>()?;
+    let decode = |body: String| match serde_json::from_str(&body) {
+        Ok(run) => Some(run),
+        Err(error) => {
+            tracing::warn!(%error, "a recovery in the journal cannot be read");
+            None
+        }
+    };
+    Ok(bodies.into_iter().filter_map(decode).collect())
 }
 
 /// Until the year 2262.
