@@ -136,6 +136,12 @@ fn the_stale_job_directories() {
                 .chain(jobs.iter().map(AsRef::as_ref)),
         );
 
+        for job in stale {
+            observer.wait_for(&job.mount.dev, SOON, "known to be served", |seen| {
+                seen.server_status() == "running"
+            });
+        }
+
         // Everybody is at work: a crawler writes, a worker and a script look.
         let warc = stale[0].mount.join("crawl.warc.gz");
         let crawler = sandbox.prepared("write", &warc, &[]);
