@@ -6,6 +6,7 @@ use mount_observer_tests::{
     Observer, Sandbox, host_test,
     observer::binary,
     receivers::{Received, Webhooks, free_port},
+    wait::patience,
 };
 use serde_json::Value;
 
@@ -72,7 +73,7 @@ fn a_silenced_alert_is_shown_and_told_when_the_silence_ends_over_a_restart_too()
         assert_eq!(code, Some(0), "{said}");
         assert!(said.ends_with(": moving\\nhouse\n"), "{said}");
         let id = said.split(' ').next().expect("an id").to_owned();
-        let counted = observer.look(SOON, || {
+        let counted = observer.look(patience(SOON), || {
             (observer.counter("mount_observer_silences") == Some(1)).then_some(())
         });
         assert!(counted.is_some(), "{}", observer.log_text());
@@ -81,7 +82,9 @@ fn a_silenced_alert_is_shown_and_told_when_the_silence_ends_over_a_restart_too()
         kill(&one);
         let told = receiver.wait_for(1, SOON)[0].json();
         assert_eq!(told["mountpoint"], one.path.display().to_string());
-        observer.look(SOON, || (kept_back(&observer) == Some(1)).then_some(()));
+        observer.look(patience(SOON), || {
+            (kept_back(&observer) == Some(1)).then_some(())
+        });
         assert_eq!(kept_back(&observer), Some(1), "{}", observer.log_text());
 
         observer.process.signal(nix::sys::signal::Signal::SIGTERM);
@@ -90,7 +93,9 @@ fn a_silenced_alert_is_shown_and_told_when_the_silence_ends_over_a_restart_too()
         let before = receiver.received().len();
         let observer = start(sandbox, &receiver);
         observer.wait_for_state(&two.dev, "dead", SOON);
-        observer.look(SOON, || (kept_back(&observer) == Some(1)).then_some(()));
+        observer.look(patience(SOON), || {
+            (kept_back(&observer) == Some(1)).then_some(())
+        });
         assert_eq!(kept_back(&observer), Some(1), "{}", observer.log_text());
         let of_two = |from: usize| {
             let all = receiver.received();
@@ -109,10 +114,10 @@ fn a_silenced_alert_is_shown_and_told_when_the_silence_ends_over_a_restart_too()
         assert_eq!((code, said.lines().count()), (Some(0), 1), "{said}");
         let (code, said) = tell(&storage, &["silence", "end", &id]);
         assert_eq!(code, Some(0), "{said}");
-        let told = observer.look(SOON, || (of_two(before) == 1).then_some(()));
+        let told = observer.look(patience(SOON), || (of_two(before) == 1).then_some(()));
         assert!(told.is_some(), "{}", observer.log_text());
         take_away(&two);
-        let told = observer.look(SOON, || (of_two(before) == 2).then_some(()));
+        let told = observer.look(patience(SOON), || (of_two(before) == 2).then_some(()));
         assert!(told.is_some(), "{}", observer.log_text());
     });
 }
