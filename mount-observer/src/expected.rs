@@ -24,7 +24,7 @@ pub struct Expected {
     mounts: Vec<ExpectedMount>,
     missing_after: Duration,
     looked_at: Option<Mono>,
-    /// The programs' counts at the last reading, by place.
+    /// The programs' counts at the last reading, by place. They begin at zero with each absence.
     counts: BTreeMap<u32, u64>,
 }
 
@@ -50,7 +50,6 @@ impl Expected {
     /// Takes the configuration; what is known of a mount that stays is kept.
     pub fn configure(&mut self, paths: &[String], missing_after: Duration) {
         self.missing_after = missing_after;
-        self.counts.clear();
         let mut known = std::mem::take(&mut self.mounts);
         for path in paths {
             let path = normal(path);
@@ -100,6 +99,11 @@ impl Expected {
             self.looked_at = Some(now);
         }
         is_wanted
+    }
+
+    /// The programs begin to count anew at a place: with an absence, or where another mount had it.
+    pub fn begin_counting(&mut self, place: u32) {
+        self.counts.remove(&place);
     }
 
     /// Takes the programs' counts.

@@ -137,8 +137,9 @@ impl Observer {
         self.expected
             .configure(&config.expect.mount_points, config.expect.missing_after);
         self.reconcile(Resolution::Excluded);
-        self.asked.missing.clear();
         self.look_for_expected();
+        // Also where nothing is expected any more.
+        self.watch_missing();
         self.keep_incidents();
         Ok(std::mem::take(&mut self.effects))
     }

@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use aya::maps::{
-    MapData, PerCpuArray,
-    lpm_trie::{Key, LpmTrie},
+use aya::{
+    maps::{
+        MapData, PerCpuArray, PerCpuValues,
+        lpm_trie::{Key, LpmTrie},
+    },
+    util::nr_cpus,
 };
 use mount_observer_common::{EXPECTED_MAX, MATCHED_PATH_BYTES, MountPath, ShadowSlot};
 
@@ -36,21 +39,35 @@ impl ShadowWrites {
     pub(super) fn replace(&mut self, missing: &[MissingMount]) -> Result<(), MapsError> {
         let wanted: BTreeMap<_, _> = missing.iter().filter_map(entry).collect();
         let mut result = Ok(());
-        for key in self.entries.keys().filter(|key| !wanted.contains_key(key)) {
+        // First, also what only changes its place: nothing may count where another begins at zero.
+        let is_gone = |key: &_, place: &mut u32| wanted.get(key) != Some(place);
+        for (key, _) in self.entries.extract_if(.., is_gone) {
             if let Err(error) = self.trie.remove(&Key::new(key.0, key.1)) {
                 result = Err(MapsError::Aya(NAME, error));
             }
         }
-        for (key, place) in wanted
-            .iter()
-            .filter(|(key, place)| self.entries.get(key) != Some(place))
-        {
-            if let Err(error) = self.trie.insert(&Key::new(key.0, key.1), place, 0) {
-                result = Err(MapsError::Aya(NAME, error));
+        for (key, place) in wanted {
+            if self.entries.contains_key(&key) {
+                continue;
+            }
+            // One that would not begin at zero is not counted.
+            match self.begin(&key, place) {
+                Ok(()) => {
+                    self.entries.insert(key, place);
+                }
+                Err(error) => result = Err(error),
             }
         }
-        self.entries = wanted;
         result
+    }
+
+    /// Begins to count at a place, from zero: another mount point or an earlier absence had it.
+    fn begin(&mut self, key: &(u32, MountPath), place: u32) -> Result<(), MapsError> {
+        let cpus = nr_cpus().map_err(|(_, error)| MapsError::Aya(COUNTS, error.into()))?;
+        let zeros = PerCpuValues::try_from(vec![ShadowSlot::default(); cpus]);
+        let zeros = zeros.map_err(|error| MapsError::Aya(COUNTS, error.into()))?;
+        typed(COUNTS, self.counts.set(place, zeros, 0))?;
+        typed(NAME, self.trie.insert(&Key::new(key.0, key.1), place, 0))
     }
 
     /// The count of each mount point that is missing, over all CPUs.

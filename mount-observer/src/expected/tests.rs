@@ -139,3 +139,18 @@ fn a_new_configuration_keeps_what_is_known_of_a_mount_that_stays() {
     let kinds: Vec<_> = expected.iter().map(ExpectedMount::firing).collect();
     assert_eq!(kinds, [None, Some(AlertKind::Missing)]);
 }
+
+/// The programs' counts go on; what was counted before is not counted again.
+#[test]
+fn a_new_configuration_counts_nothing_twice() {
+    let mut expected = expected("/srv/jobs");
+    expected.look(at(0), |_| false);
+    expected.count(at(1), &[(0, 5)]);
+    expected.configure(&["/srv/jobs".to_owned()], Duration::from_secs(10));
+    expected.count(at(2), &[(0, 6)]);
+    assert_eq!(expected.at(0).unwrap().writes, 6);
+    // Counted from zero.
+    expected.begin_counting(0);
+    expected.count(at(3), &[(0, 6)]);
+    assert_eq!(expected.at(0).unwrap().writes, 12);
+}

@@ -42,6 +42,11 @@ impl Observer {
         };
         let missing: Vec<MissingMount> = self.expected.absent().filter_map(missing).collect();
         if missing != self.asked.missing {
+            // What the shell is told of anew it has counted from zero.
+            let is_new = |missing: &&MissingMount| !self.asked.missing.contains(missing);
+            for missing in missing.iter().filter(is_new) {
+                self.expected.begin_counting(missing.place);
+            }
             self.asked.missing.clone_from(&missing);
             self.effects.push(Effect::WatchMissing(missing));
         }
@@ -210,5 +215,101 @@ fn subject(path: &str, boot_id: String) -> Subject {
         source: String::new(),
         mount_point: path.to_owned(),
         mounts: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        config::Config,
+        input::{BootId, Input, SelfInfo},
+        time::{Mono, Now, Wall},
+    };
+
+    const SECOND: u64 = 1_000_000_000;
+    const INFO: SelfInfo = SelfInfo {
+        boot: BootId(7),
+        is_initial_pid_namespace: true,
+        is_single_look: false,
+    };
+
+    fn at(second: u64) -> Now {
+        Now {
+            mono: Mono(second * SECOND),
+            wall: Wall(second * SECOND),
+        }
+    }
+
+    fn expecting(paths: &[&str]) -> Config {
+        let mut config = Config::default();
+        config.expect.mount_points = paths.iter().map(|&path| path.to_owned()).collect();
+        config.expect.missing_after = Duration::from_secs(10);
+        config
+    }
+
+    fn table(second: u64, mounted: &[&str]) -> Input {
+        let mut bytes = b"1 1 8:1 / / rw - ext4 /dev/sda1 rw\n".to_vec();
+        for (n, point) in (2..).zip(mounted) {
+            let line = format!("{n} 1 0:{n} / {point} rw - tmpfs tmpfs rw\n");
+            bytes.extend(line.into_bytes());
+        }
+        Input::Mountinfo {
+            mnt_ns: 7,
+            is_own: true,
+            read_at: at(second).mono,
+            bytes,
+        }
+    }
+
+    /// The places the shell is to count at.
+    fn watched(effects: &[Effect]) -> Option<Vec<u32>> {
+        effects.iter().find_map(|effect| {
+            let Effect::WatchMissing(missing) = effect else {
+                return None;
+            };
+            Some(missing.iter().map(|it| it.place).collect())
+        })
+    }
+
+    /// As the shell does: what it is told of anew begins at zero, the rest goes on.
+    #[test]
+    fn writes_are_those_of_one_mount_point_and_one_absence() {
+        let mut observer = Observer::new(&expecting(&["/a", "/b"]), INFO).unwrap();
+        let writes = |observer: &Observer| {
+            let all = observer.expected.iter();
+            all.map(|mount| mount.writes).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            watched(&observer.step(at(1), table(1, &["/b"]))),
+            Some(vec![0])
+        );
+        observer.step(at(2), Input::ShadowWrites(vec![(0, 5)]));
+        // The same once more: nothing begins anew.
+        let effects = observer.reconfigure(&expecting(&["/a", "/b"])).unwrap();
+        assert_eq!(watched(&effects), None);
+        observer.step(at(3), Input::ShadowWrites(vec![(0, 5)]));
+        assert_eq!(writes(&observer), [5, 0]);
+        // Another order.
+        let effects = observer.reconfigure(&expecting(&["/b", "/a"])).unwrap();
+        assert_eq!(watched(&effects), Some(vec![1]));
+        observer.step(at(4), Input::ShadowWrites(vec![(1, 1)]));
+        assert_eq!(writes(&observer), [0, 6]);
+        // It was there and went again.
+        assert_eq!(
+            watched(&observer.step(at(5), table(5, &["/a", "/b"]))),
+            Some(vec![])
+        );
+        assert_eq!(
+            watched(&observer.step(at(6), table(6, &["/b"]))),
+            Some(vec![1])
+        );
+        observer.step(at(7), Input::ShadowWrites(vec![(1, 2)]));
+        assert_eq!(writes(&observer), [0, 8]);
+        // Nothing is expected any more: nothing is counted.
+        let effects = observer.reconfigure(&expecting(&[])).unwrap();
+        assert_eq!(watched(&effects), Some(vec![]));
     }
 }
