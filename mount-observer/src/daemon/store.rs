@@ -6,6 +6,7 @@
 
 mod database;
 mod error;
+mod lock;
 pub(super) mod place;
 mod queue;
 mod reader;

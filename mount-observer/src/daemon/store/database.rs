@@ -48,7 +48,7 @@ pub struct Database {
 
 /// What root makes for a daemon of another user is that user's, as its directory is. `SQLite` does the
 /// same for what it makes beside.
-fn adopt(file: &std::fs::File, directory: &Path) {
+pub(super) fn adopt(file: &std::fs::File, directory: &Path) {
     let owner = std::fs::File::open(directory).and_then(|directory| directory.metadata());
     if let Ok(owner) = owner
         && rustix::process::geteuid().is_root()

@@ -31,6 +31,15 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// Another daemon writes there.
+    #[error(
+        "another daemon keeps its incident journal there ({path} is locked): end it, or give each a \
+         directory of its own (storage.path, --storage.path)"
+    )]
+    Held {
+        /// What it holds.
+        path: PathBuf,
+    },
     /// There is none.
     #[error(
         "there is no incident journal at {path}: no daemon has kept one there (storage.path, \

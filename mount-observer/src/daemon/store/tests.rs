@@ -54,6 +54,13 @@ impl Place {
         let directory = self.0.clone();
         Journal::at(Arc::new(move || Ok(Some(directory.clone()))), true, LIMITS)
     }
+
+    /// Until the thread of a journal that was told to end has ended, as with its process.
+    fn wait_until_free(&self) {
+        while lock::Lock::take(&self.0).is_err() {
+            std::thread::yield_now();
+        }
+    }
 }
 
 impl Drop for Place {
@@ -146,6 +153,39 @@ fn hostile_names_come_back_as_they_were_and_are_escaped_in_lists() {
     );
 }
 
+/// Or it would take over what the first has open, and end it.
+#[test]
+fn a_second_daemon_keeps_nothing_until_the_first_is_gone() {
+    let place = Place::new("held");
+    let first = place.journal();
+    assert_eq!(first.remembered(PATIENCE), Some(Remembered::default()));
+    let (one, other) = (
+        incident(Wall(HOUR), Dev(45)),
+        incident(Wall(2 * HOUR), Dev(46)),
+    );
+    first.keep(one.clone());
+    while first.condition().written == 0 {
+        std::thread::yield_now();
+    }
+    let second = place.journal();
+    second.keep(other.clone());
+    assert_eq!(second.remembered(PATIENCE), None);
+    let trouble = second.condition().trouble.unwrap();
+    assert!(
+        trouble.starts_with("another daemon keeps its incident journal there ("),
+        "{trouble}"
+    );
+    assert_eq!(place.list().len(), 1);
+
+    assert!(first.end(PATIENCE));
+    while second.condition().trouble.is_some() || second.condition().waiting > 0 {
+        std::thread::yield_now();
+    }
+    let remembered = second.remembered(PATIENCE).unwrap();
+    assert_eq!(remembered.incidents, [one]);
+    assert_eq!(place.list().len(), 2);
+}
+
 /// Byte for byte, and with nothing beside it.
 #[test]
 fn a_newer_journal_is_refused_and_left_untouched() {
@@ -223,6 +263,7 @@ fn recoveries_are_remembered_and_shown_with_their_incident() {
     };
     journal.keep_run(cut_short.clone());
     assert!(journal.end(PATIENCE), "{:?}", journal.condition());
+    place.wait_until_free();
 
     let found = Reader::open(&place.0).unwrap().find(kept.id.as_str());
     let expected = [ended, cut_short];
@@ -261,12 +302,16 @@ fn what_cannot_be_written_waits_and_is_written_later() {
         kept.returns = returns;
         journal.keep(kept.clone());
     }
+    while journal.condition().errors == 0 {
+        std::thread::yield_now();
+    }
     assert!(!journal.end(Duration::ZERO));
     let condition = journal.condition();
     assert_eq!((condition.waiting, condition.refused), (1, 0));
     assert_eq!(journal.in_memory(), [Arc::new(kept.clone())]);
 
     other.execute_batch("ROLLBACK").unwrap();
+    place.wait_until_free();
     let journal = place.journal();
     journal.keep(kept.clone());
     assert!(journal.end(PATIENCE));

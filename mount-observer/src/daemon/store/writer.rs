@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     Database, FILE, Limits, StoreError,
+    lock::Lock,
     queue::{Queue, Remembered},
 };
 use crate::{
@@ -37,6 +38,7 @@ pub(super) struct Writer<P> {
     queue: Arc<Queue>,
     place: P,
     limits: Limits,
+    lock: Option<Lock>,
     database: Option<Database>,
     has_remembered: bool,
     cleaned_up_at: Option<Mono>,
@@ -54,6 +56,7 @@ where
             queue,
             place,
             limits,
+            lock: None,
             database: None,
             has_remembered: false,
             cleaned_up_at: None,
@@ -125,6 +128,13 @@ where
     fn open(&mut self) -> Result<Database, StoreError> {
         // Judged anew each time: what is mounted where may have changed.
         let directory = (self.place)()?.unwrap_or_default();
+        if !self
+            .lock
+            .as_ref()
+            .is_some_and(|lock| lock.is_of(&directory))
+        {
+            self.lock = Some(Lock::take(&directory)?);
+        }
         let database = match Database::open(&directory) {
             Err(error) if error.is_corrupt() => {
                 set_aside(&directory, &error)?;
