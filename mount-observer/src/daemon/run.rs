@@ -219,12 +219,9 @@ impl Daemon {
 
     fn reconfigure(&mut self, config: Config) {
         let old = &self.config;
-        if config.web != old.web
-            || config.log != old.log
-            || config.probes != old.probes
-            || config.confine != old.confine
-        {
-            tracing::warn!("a change of [web], [log], [probes] or [confine] needs a restart");
+        let late = awaits_restart(old, &config);
+        if !late.is_empty() {
+            tracing::warn!("a change of {} needs a restart", late.join(", "));
         }
         if let Err(error) = self.engine.reconfigure(&config) {
             tracing::error!(%error, "the old configuration stays in force");
@@ -291,6 +288,19 @@ impl Daemon {
     }
 }
 
+/// The sections that changed and are read at the start only.
+fn awaits_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let changed = [
+        ("[web]", new.web != old.web),
+        ("[log]", new.log != old.log),
+        ("[probes]", new.probes != old.probes),
+        ("[confine]", new.confine != old.confine),
+        ("[storage]", new.storage != old.storage),
+    ];
+    let changed = changed.into_iter().filter(|(_, has_changed)| *has_changed);
+    changed.map(|(section, _)| section).collect()
+}
+
 /// Ends when programs for FUSE are there; never where it is part of the kernel.
 async fn loaded(fuse: &mut Option<Follower>) -> Option<Change> {
     match fuse {
@@ -316,4 +326,20 @@ fn wake_up(ring: &Ring) -> Result<AsyncFd<OwnedFd>, RunError> {
     // closes or replaces it: `OwnedFd` gives no way to.
     let registered = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
     registered.map_err(|error| RunError::System("wait for the ring", error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_only_a_restart_takes_up_is_named() {
+        let old = Config::default();
+        let mut new = old.clone();
+        assert_eq!(awaits_restart(&old, &new), [""; 0]);
+        new.storage.max_bytes += 1;
+        new.log.format = crate::config::LogFormat::Json;
+        new.detect.clear_after *= 2;
+        assert_eq!(awaits_restart(&old, &new), ["[log]", "[storage]"]);
+    }
 }

@@ -129,12 +129,10 @@ impl Observer {
         let boot_id = self.ledger.boot_id().to_owned();
         let is_known = self.mounts.has_own();
         let sighting = |about: &Subject| {
-            let is_it = |superblock: &&Watched| {
-                // Cheap before dear: one of thousands has the number.
-                Some(superblock.id.dev.to_string()) == about.device_number
-                    && subject(superblock, boot_id.clone()).is_same(about)
-            };
-            match superblocks.values().find(is_it) {
+            let dev = about.device_number.as_deref().and_then(dev_of);
+            let of_number = dev.and_then(|dev| superblocks.get(&dev));
+            let is_it = |superblock: &&Watched| subject(superblock, boot_id.clone()).is_same(about);
+            match of_number.filter(is_it) {
                 None if !is_known => Sighting::Unseen,
                 None if about.device_number.is_some() => Sighting::Gone,
                 Some(superblock) if superblock.status.state == crate::alert::State::Unknown => {
