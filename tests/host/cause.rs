@@ -13,17 +13,27 @@ use crate::{SOON, wait_until_ok};
 struct Group(PathBuf);
 
 impl Group {
-    /// `None` where this machine has no such hierarchy.
-    fn new(hierarchy: &str, name: &str) -> Option<Self> {
-        let place = Path::new(hierarchy).join(format!("{name}-{}.service", std::process::id()));
-        if let Err(error) = fs::create_dir(&place) {
+    /// In the first of these hierarchies that this machine has; `None`, and said so, where it has none.
+    fn new(hierarchies: &[&str], test: &str) -> Option<Self> {
+        let group = hierarchies.iter().find_map(|place| Self::below(place));
+        if group.is_none() {
             say(&format!(
-                "SKIPPED: no control group {}: {error}",
-                place.display()
+                "NOT HERE: cause::{test}: no control groups at {hierarchies:?}"
             ));
-            return None;
         }
-        Some(Self(place))
+        group
+    }
+
+    fn below(hierarchy: &str) -> Option<Self> {
+        let name = format!("mount-observer-{}.service", std::process::id());
+        let place = Path::new(hierarchy).join(name);
+        let is_made = fs::create_dir(&place).is_ok();
+        // A directory of another filesystem is no group.
+        let is_group = fs::read(place.join("cgroup.procs")).is_ok();
+        if is_made && !is_group {
+            fs::remove_dir(&place).ok();
+        }
+        (is_made && is_group).then_some(Self(place))
     }
 
     fn set(&self, file: &str, value: &str) {
@@ -52,7 +62,8 @@ impl Drop for Group {
 #[test]
 fn a_server_killed_for_its_memory_is_told_from_one_that_was_just_killed() {
     host_test(&[], |sandbox| {
-        let Some(group) = Group::new("/sys/fs/cgroup/memory", "mount-observer") else {
+        let test = "a_server_killed_for_its_memory_is_told_from_one_that_was_just_killed";
+        let Some(group) = Group::new(&["/sys/fs/cgroup/memory"], test) else {
             return;
         };
         group.set("memory.limit_in_bytes", "64M");
@@ -75,9 +86,9 @@ fn a_server_killed_for_its_memory_is_told_from_one_that_was_just_killed() {
 #[test]
 fn a_server_that_is_gone_is_told_with_the_unit_it_belonged_to() {
     host_test(&[], |sandbox| {
-        let Some(group) = Group::new("/sys/fs/cgroup/unified", "mount-observer-unit")
-            .or_else(|| Group::new("/sys/fs/cgroup", "mount-observer-unit"))
-        else {
+        let test = "a_server_that_is_gone_is_told_with_the_unit_it_belonged_to";
+        let hierarchies = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+        let Some(group) = Group::new(&hierarchies, test) else {
             return;
         };
         let mut mount = sandbox.faultfs("mount");
