@@ -2,6 +2,7 @@
 
 pub(crate) mod drill;
 pub(crate) mod incidents;
+mod place;
 pub(crate) mod silence;
 
 use std::{io::IsTerminal as _, path::PathBuf};
@@ -151,7 +152,7 @@ pub(crate) struct RunArgs {
     #[arg(long = "log.format", value_name = "FORMAT")]
     log_format: Option<FormatArg>,
     /// Where incidents are remembered; '' remembers nothing [default: /var/lib/mount-observer]
-    #[arg(long = "storage.path", value_name = "DIR")]
+    #[arg(long = "storage.path", value_name = "DIR", value_parser = place::directory)]
     storage_path: Option<String>,
     /// Messages of the eBPF programs themselves [default: off]
     #[arg(long = "log.bpf", value_name = "LEVEL")]

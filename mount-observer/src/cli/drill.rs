@@ -1,17 +1,19 @@
 //! `mount-observer drill`: an alert that is marked as a rehearsal goes through every sink.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use mount_observer::{
     alert::{AlertKind, Change, Resolution, Severity, Transition},
     config::Config,
-    daemon::{clock, config_file::ConfigSource, sink, store},
+    daemon::{clock, sink, store},
     incident::{AtRiskList, End, EndReason, Incident, IncidentId, Phase, Subject},
     render::escape::escaped,
     time::{Now, nanos},
 };
+
+use super::place::PlaceArgs;
 
 /// Longest wait for the next sink: a command and a slow receiver, each twice.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -24,12 +26,15 @@ pub(crate) struct DrillArgs {
     /// The mount point it names; nothing there is looked at
     #[arg(long, value_name = "PATH")]
     mount: String,
-    /// The configuration file [default: /etc/mount-observer.toml where it exists]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Where the incident is written [default: /var/lib/mount-observer]
-    #[arg(long = "storage.path", value_name = "DIRECTORY")]
-    storage: Option<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+#[cfg(test)]
+impl DrillArgs {
+    pub(super) fn place(&self) -> &PlaceArgs {
+        &self.place
+    }
 }
 
 /// A kind of alert.
@@ -65,13 +70,7 @@ pub(crate) fn rehearse(
     args: &DrillArgs,
     show: impl Fn(&str) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
-    let storage = args.storage.clone();
-    let source = ConfigSource::new(args.config.clone(), move |config| {
-        if let Some(path) = &storage {
-            config.storage.path.clone_from(path);
-        }
-    });
-    let config = source.read()?;
+    let config = args.place.config()?;
     let now = clock::now();
     let firing = transition(args, now);
     let resolved = Transition {

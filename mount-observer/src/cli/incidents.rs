@@ -5,16 +5,16 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use mount_observer::{
-    config::Config,
     daemon::{
         clock,
-        config_file::ConfigSource,
         store::{self, Filter, Reader},
     },
     incident::Summary,
     render,
     time::Wall,
 };
+
+use super::place::PlaceArgs;
 
 /// Listed unless told otherwise.
 const LISTED: usize = 50;
@@ -25,8 +25,18 @@ pub(crate) struct IncidentsArgs {
     action: Option<Action>,
     #[command(flatten)]
     list: ListArgs,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
     #[command(flatten)]
     place: PlaceArgs,
+}
+
+#[cfg(test)]
+impl IncidentsArgs {
+    pub(super) fn place(&self) -> &PlaceArgs {
+        &self.place
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -67,19 +77,6 @@ struct ListArgs {
     limit: Option<usize>,
 }
 
-#[derive(Args, Debug)]
-struct PlaceArgs {
-    /// Print JSON
-    #[arg(long, global = true)]
-    json: bool,
-    /// Where incidents are remembered [default: /var/lib/mount-observer]
-    #[arg(long = "storage.path", value_name = "DIR", global = true)]
-    storage_path: Option<String>,
-    /// The configuration file (TOML) [default: /etc/mount-observer.toml where it exists]
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
-}
-
 /// A time on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Moment {
@@ -116,7 +113,7 @@ pub(crate) fn answer(args: &IncidentsArgs) -> anyhow::Result<String> {
     match &args.action {
         None | Some(Action::List(_)) => {
             let incidents = reader.list(&filter(list, now)?)?;
-            if args.place.json {
+            if args.json {
                 json(&incidents)
             } else {
                 Ok(shown(&incidents, list, now))
@@ -124,7 +121,7 @@ pub(crate) fn answer(args: &IncidentsArgs) -> anyhow::Result<String> {
         }
         Some(Action::Show { id, at_risk }) => {
             let incident = reader.find(id)?;
-            match (args.place.json, at_risk) {
+            match (args.json, at_risk) {
                 (true, true) => json(&incident.at_risk),
                 (true, false) => json(&incident),
                 (false, true) => Ok(render::incidents::at_risk(&incident)),
@@ -149,18 +146,7 @@ pub(crate) fn answer(args: &IncidentsArgs) -> anyhow::Result<String> {
 }
 
 fn open(place: &PlaceArgs) -> anyhow::Result<Reader> {
-    let path = place.storage_path.clone();
-    let source = ConfigSource::new(place.config.clone(), move |config: &mut Config| {
-        if let Some(path) = &path {
-            // From wherever it was said.
-            let absolute = std::path::absolute(path);
-            config.storage.path = absolute.map_or_else(
-                |_| path.clone(),
-                |absolute| absolute.to_string_lossy().into_owned(),
-            );
-        }
-    });
-    let directory = store::directory(&source.read()?)?;
+    let directory = store::directory(&place.config()?)?;
     let directory = directory.context(
         "nothing is remembered: storage.path is empty in the configuration; --storage.path names a \
          directory",

@@ -8,7 +8,6 @@ use mount_observer::{
     config::Config,
     daemon::{
         clock,
-        config_file::ConfigSource,
         store::{self, Database, Reader, StoreError},
     },
     notify::{SILENCES_MAX, Silence},
@@ -16,6 +15,8 @@ use mount_observer::{
     snapshot::Snapshot,
     time::{Wall, nanos},
 };
+
+use super::place::PlaceArgs;
 
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -32,7 +33,14 @@ pub(crate) struct SilenceArgs {
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
     #[command(flatten)]
-    place: Place,
+    place: PlaceArgs,
+}
+
+#[cfg(test)]
+impl SilenceArgs {
+    pub(super) fn place(&self) -> &PlaceArgs {
+        &self.place
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -42,26 +50,12 @@ enum Action {
         /// Print JSON
         #[arg(long)]
         json: bool,
-        #[command(flatten)]
-        place: Place,
     },
     /// End one before its time
     End {
         /// Its id, or how that begins
         id: String,
-        #[command(flatten)]
-        place: Place,
     },
-}
-
-#[derive(Args, Clone, Debug)]
-struct Place {
-    /// The configuration file [default: /etc/mount-observer.toml where it exists]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Where silences and incidents are kept [default: /var/lib/mount-observer]
-    #[arg(long = "storage.path", value_name = "DIRECTORY")]
-    storage: Option<String>,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -75,9 +69,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Does it, and says what was done.
 pub(crate) fn answer(args: &SilenceArgs) -> anyhow::Result<String> {
     match &args.action {
-        Some(Action::List { json, place }) => list(place, *json),
-        Some(Action::End { id, place }) => {
-            let ended = place.database()?.end_silence(id, clock::now().wall)?;
+        Some(Action::List { json }) => list(&args.place, *json),
+        Some(Action::End { id }) => {
+            let ended = database(&args.place)?.end_silence(id, clock::now().wall)?;
             Ok(format!("ended {}\n", line(&ended)))
         }
         None => begin(args),
@@ -98,7 +92,7 @@ fn begin(args: &SilenceArgs) -> anyhow::Result<String> {
         reason: args.reason.clone(),
     };
     silence.matcher()?;
-    let database = args.place.database()?;
+    let database = database(&args.place)?;
     let there = database.silences(now)?.len();
     ensure!(
         there < SILENCES_MAX,
@@ -108,8 +102,8 @@ fn begin(args: &SilenceArgs) -> anyhow::Result<String> {
     Ok(format!("{}\n", line(&silence)))
 }
 
-fn list(place: &Place, is_json: bool) -> anyhow::Result<String> {
-    let silences = match Reader::open(&place.directory()?) {
+fn list(place: &PlaceArgs, is_json: bool) -> anyhow::Result<String> {
+    let silences = match Reader::open(&directory(place)?) {
         Ok(reader) => reader.silences(clock::now().wall)?,
         Err(StoreError::Absent { .. }) => Vec::new(),
         Err(error) => return Err(error.into()),
@@ -167,23 +161,11 @@ fn line(silence: &Silence) -> String {
     format!("{id} {mount} until {ends}{reason}")
 }
 
-impl Place {
-    fn config(&self) -> anyhow::Result<Config> {
-        let storage = self.storage.clone();
-        let source = ConfigSource::new(self.config.clone(), move |config| {
-            if let Some(path) = &storage {
-                config.storage.path.clone_from(path);
-            }
-        });
-        Ok(source.read()?)
-    }
+fn directory(place: &PlaceArgs) -> anyhow::Result<PathBuf> {
+    let directory = store::directory(&place.config()?)?;
+    directory.context("nothing is kept (storage.path is empty), silences neither")
+}
 
-    fn directory(&self) -> anyhow::Result<PathBuf> {
-        let directory = store::directory(&self.config()?)?;
-        directory.context("nothing is kept (storage.path is empty), silences neither")
-    }
-
-    fn database(&self) -> anyhow::Result<Database> {
-        Ok(Database::open(&self.directory()?)?)
-    }
+fn database(place: &PlaceArgs) -> anyhow::Result<Database> {
+    Ok(Database::open(&directory(place)?)?)
 }

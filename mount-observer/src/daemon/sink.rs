@@ -182,11 +182,6 @@ impl Sinks {
         self.router.set_silences(silences);
     }
 
-    /// Who is told what, to look at.
-    pub fn router(&self) -> &Router {
-        &self.router
-    }
-
     /// Goes on with other routes. Whatever else changed needs a restart, and is said to.
     pub fn reconfigure(&mut self, old: &Config, new: &Config) {
         if open::without_routes(old) != open::without_routes(new) {

@@ -11,8 +11,8 @@ const SEVERITY: &str = "Least severity it is told of.";
 const SEVERITY_TAKES: &str = "one of \"warning\", \"critical\"";
 const MOUNT_POINTS: &str =
     "Mount points it is told of: one of the superblock's must match. None means all.";
-const TIMEOUT: &str = "How long one attempt may take, a name's resolution included.";
-const GIVE_UP: &str = "How long a notice is tried before it is given up, and counted as `expired`. The latest 256 wait, in order.";
+const TIMEOUT: &str = "How long each step of an attempt may take: to connect (to one address, for syslog), to send, to be answered. How long a name is looked up is up to the system's resolver (resolv.conf(5)).";
+const GIVE_UP: &str = "How long a notice is tried before it is given up, and counted as `expired`, after an attempt that failed. The latest 256 wait, in order.";
 const HEADERS: &str = "A file of `Name: value` lines sent with each request, read at start: for secrets, which do not belong here.";
 const CA: &str = "A file of PEM certificates trusted instead of the system's.";
 const FILE: &str = "an absolute path, or \"\"";
@@ -81,7 +81,7 @@ pub(super) const SINKS: &[Key] = &[
         "webhook",
         "template_file",
         FILE,
-        "A file with the body as a template (the language of Jinja2) over the fields of the notice, read at start; \"\" posts the notice as JSON (docs/API.md).",
+        "A file with the body as a template (the language of Jinja2) over the fields of the notice, read at start; \"\" posts the notice as JSON (docs/API.md). Nothing is escaped by itself: in JSON write `{{ line | tojson }}`, without quotes around it: `{\"text\": {{ line | tojson }}}`. A mount point can hold quotes and newlines.",
     ),
     key(
         "webhook",

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Failure, SinkError,
-    client::{Client, Method, Request, Settings},
+    client::{Client, Method, Request, Settings, receiver},
     counters::Counters,
     place::Place,
     queue::PAUSE_MAX,
@@ -59,9 +59,9 @@ impl Peer {
         config.urls.iter().map(peer).collect()
     }
 
-    /// Where it is.
-    pub(super) fn url(&self) -> &str {
-        &self.url
+    /// Where it is, without what may be secret.
+    pub(super) fn name(&self) -> String {
+        receiver(&self.url)
     }
 
     /// Sends alerts once.
@@ -277,12 +277,10 @@ impl Board {
         let mut given_up = 0;
         self.lock().alerts.retain(|_, entry| {
             let is_old = entry.ended.is_some_and(|ended| now.since(ended) >= after);
-            given_up += u32::from(is_old);
+            given_up += u64::from(is_old);
             !is_old
         });
-        for _ in 0..given_up {
-            self.counters.expired(&self.sink);
-        }
+        self.counters.expired(&self.sink, given_up);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

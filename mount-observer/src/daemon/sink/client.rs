@@ -1,10 +1,10 @@
 //! HTTP to a receiver: one request, one answer, on the thread of its sink.
 
-use std::{sync::Arc, time::Duration};
+use std::{io::Read as _, sync::Arc, time::Duration};
 
 use ureq::{
     Agent,
-    http::{HeaderName, HeaderValue, StatusCode},
+    http::{HeaderName, HeaderValue, StatusCode, Uri},
     tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
 };
 
@@ -87,14 +87,23 @@ impl Client {
     /// Sends; what another attempt may mend is to be tried again.
     pub(super) fn send(&self, request: &Request<'_>) -> Result<(), Failure> {
         let answer = self.answer(request);
-        let mut answer = answer.map_err(|error| Failure::Retry(error.to_string()))?;
+        let mut answer = answer.map_err(|error| {
+            Failure::Retry(format!("{}: {}", receiver(request.url), why(&error)))
+        })?;
         let status = answer.status();
         if status.is_success() {
             return Ok(());
         }
-        let body = answer.body_mut().with_config().limit(REFUSAL_BYTES_MAX);
-        let body = body.lossy_utf8(true).read_to_string().unwrap_or_default();
-        let said = format!("{} answers {status}: {}", request.url, body.trim());
+        let mut body = Vec::new();
+        let reader = answer.body_mut().as_reader();
+        // What came before an error says enough.
+        reader.take(REFUSAL_BYTES_MAX).read_to_end(&mut body).ok();
+        let body = without_path(&String::from_utf8_lossy(&body), request.url);
+        let said = format!(
+            "{} answers {status}: {}",
+            receiver(request.url),
+            body.trim()
+        );
         let may_pass = status.is_server_error()
             || status == StatusCode::REQUEST_TIMEOUT
             || status == StatusCode::TOO_MANY_REQUESTS;
@@ -132,6 +141,45 @@ impl Client {
             Method::Delete => with_headers!(self.agent.delete(request.url)).call(),
         }
     }
+}
+
+/// Who is meant by a URL: scheme, host and port. All else may be secret: chat services have the
+/// credential in the path, others in the query or before the `@`.
+pub(super) fn receiver(url: &str) -> String {
+    let Ok(uri) = url.parse::<Uri>() else {
+        return "the receiver".to_owned();
+    };
+    let scheme = uri.scheme_str().unwrap_or_default();
+    let port = uri.port_u16();
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{scheme}://{}{port}", uri.host().unwrap_or_default())
+}
+
+/// An error, without the URL that two of them name.
+fn why(error: &ureq::Error) -> String {
+    let is_url_named = matches!(
+        error,
+        ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_)
+    );
+    if is_url_named {
+        "the url is bad".to_owned()
+    } else {
+        error.to_string()
+    }
+}
+
+/// What a receiver says, without the path it was asked for: many servers repeat it ("Cannot POST
+/// /..."), and it may be secret.
+fn without_path(said: &str, url: &str) -> String {
+    let Ok(uri) = url.parse::<Uri>() else {
+        return said.to_owned();
+    };
+    let path_and_query = uri.path_and_query().map_or("", |path| path.as_str());
+    let secrets = [path_and_query, uri.path(), uri.query().unwrap_or_default()];
+    let secrets = secrets.iter().filter(|secret| secret.len() > 1);
+    secrets.fold(said.to_owned(), |said, secret| {
+        said.replace(secret, "[...]")
+    })
 }
 
 /// The certificates of the file, else of the system, else of Mozilla as of this build.
@@ -190,4 +238,88 @@ fn headers(headers_file: &str, place: &Place) -> Result<Vec<(HeaderName, HeaderV
             "has a line that is no `Name: value`",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+        thread,
+    };
+
+    use super::*;
+
+    /// What is said of a receiver that answers so, or of nobody.
+    fn said(answer: Option<String>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = answer.map(|answer| {
+            let listener = listener.try_clone().unwrap();
+            thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"body") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    request.extend(byte);
+                }
+                stream.write_all(answer.as_bytes()).unwrap();
+            })
+        });
+        drop(listener);
+        let url = format!("http://me:hunter2@{address}/services/T0/s3cret?key=s3cret");
+        let settings = Settings {
+            url: &url,
+            timeout: Duration::from_secs(20),
+            headers_file: "",
+            ca_file: "",
+        };
+        let client = Client::new(&settings, &Place::default()).unwrap();
+        let told = client.send(&Request {
+            method: Method::Post,
+            url: &url,
+            content_type: "text/plain",
+            body: b"body",
+            headers: &[],
+        });
+        if let Some(server) = server {
+            server.join().unwrap();
+        }
+        let (Failure::Retry(said) | Failure::Refused(said)) = told.unwrap_err();
+        let place = format!("http://{address}");
+        assert!(said.starts_with(&place), "{said}");
+        said.replace(&place, "HERE")
+    }
+
+    fn not_found(body: &str) -> String {
+        let length = body.len();
+        format!("HTTP/1.1 404 Not Found\r\nContent-Length: {length}\r\n\r\n{body}")
+    }
+
+    #[test]
+    fn a_receiver_is_named_without_what_may_be_secret() {
+        let refused = said(Some(not_found(
+            "Cannot POST /services/T0/s3cret?key=s3cret, no /services/T0/s3cret",
+        )));
+        assert_eq!(
+            refused,
+            "HERE answers 404 Not Found: Cannot POST [...], no [...]"
+        );
+        let unreached = said(None);
+        assert!(unreached.starts_with("HERE: io: "), "{unreached}");
+        assert_eq!(
+            receiver("https://chat.example/a/b?c"),
+            "https://chat.example"
+        );
+        assert_eq!(receiver("http://u:p@[::1]:80/a"), "http://[::1]:80");
+        assert_eq!(receiver("http://[a/b"), "the receiver");
+    }
+
+    #[test]
+    fn a_long_refusal_is_told_in_part() {
+        let refused = said(Some(not_found(&"x".repeat(1_000))));
+        let told = refused.matches('x').count();
+        assert_eq!(u64::try_from(told).unwrap(), REFUSAL_BYTES_MAX, "{refused}");
+    }
 }

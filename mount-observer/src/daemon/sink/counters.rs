@@ -70,11 +70,16 @@ impl Counters {
         }
     }
 
-    pub(super) fn expired(&self, sink: &str) {
-        add(&self.expired);
+    /// So many at once.
+    pub(super) fn expired(&self, sink: &str, count: u64) {
+        if count == 0 {
+            return;
+        }
+        self.expired.fetch_add(count, Ordering::Relaxed);
         tracing::error!(
             sink,
-            "a notice was given up: the sink could not be reached for too long"
+            count,
+            "notices were given up: the sink could not be reached for too long"
         );
     }
 

@@ -99,7 +99,7 @@ fn acts(config: &Config, hand: Option<&Hand>, host: &str) -> Result<Vec<(String,
             To::State(peers, config) => {
                 let style = Style::of(&config, host, &opened.listen_address);
                 for peer in peers {
-                    let name = format!("{} ({})", one.name, peer.url());
+                    let name = format!("{} ({})", one.name, peer.name());
                     acts.push((name, alertmanager(peer, style.clone())));
                 }
             }

@@ -110,18 +110,12 @@ impl Queue {
         while let Some(first) = self.first() {
             let result = deliver.deliver(&first.notice);
             self.counters.attempted(&self.sink, &result);
-            let is_retried = matches!(result, Err(Failure::Retry(_)));
-            let is_too_old = clock::now().mono.since(first.since) >= give_up_after;
-            if is_retried && is_too_old {
-                self.counters.expired(&self.sink);
-            }
-            if !is_retried || is_too_old {
+            if !matches!(result, Err(Failure::Retry(_))) {
                 self.done(first.number);
-            }
-            if !is_retried {
                 pause = PAUSE_MIN;
                 continue;
             }
+            self.give_up(give_up_after);
             if !self.rest(pause) {
                 return;
             }
@@ -143,6 +137,19 @@ impl Queue {
         self.lock()
             .waiting
             .retain(|waiting| waiting.number != number);
+        self.changed.notify_all();
+    }
+
+    /// Forgets all that has waited too long: what could not be tried behind the first, too.
+    fn give_up(&self, after: Duration) {
+        let now = clock::now().mono;
+        let mut given_up = 0;
+        self.lock().waiting.retain(|waiting| {
+            let is_old = now.since(waiting.since) >= after;
+            given_up += u64::from(is_old);
+            !is_old
+        });
+        self.counters.expired(&self.sink, given_up);
         self.changed.notify_all();
     }
 
@@ -257,14 +264,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_old_is_given_up() {
+    fn one_failure_gives_up_all_that_is_too_old() {
         let rig = rig(Duration::ZERO);
+        for number in 1..=3 {
+            rig.queue.add(notice(number));
+        }
         rig.answer
             .send(Err(Failure::Retry("down".to_owned())))
             .unwrap();
-        rig.queue.add(notice(1));
         assert!(rig.queue.drain(Duration::from_mins(1)));
-        assert_eq!(counted(&rig), [0, 1, 0, 1, 0]);
+        assert_eq!(counted(&rig), [0, 1, 0, 3, 0]);
     }
 
     #[test]

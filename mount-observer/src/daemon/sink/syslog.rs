@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{Ipv6Addr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket},
+    net::{Ipv6Addr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket},
     os::unix::net::{UnixDatagram, UnixStream},
     time::Duration,
 };
@@ -85,8 +85,11 @@ fn local(path: &str, messages: &[String], timeout: Duration) -> io::Result<()> {
 }
 
 /// A receiver that is not there is noticed on its own machine only: UDP promises nothing.
-fn udp(address: &str, messages: &[String], timeout: Duration) -> io::Result<()> {
-    let to = resolve(address)?;
+fn udp(address: impl ToSocketAddrs, messages: &[String], timeout: Duration) -> io::Result<()> {
+    each(address, |to| udp_to(to, messages, timeout))
+}
+
+fn udp_to(to: SocketAddr, messages: &[String], timeout: Duration) -> io::Result<()> {
     let from: SocketAddr = if to.is_ipv6() {
         (Ipv6Addr::UNSPECIFIED, 0).into()
     } else {
@@ -102,8 +105,8 @@ fn udp(address: &str, messages: &[String], timeout: Duration) -> io::Result<()> 
 
 /// RFC 6587, 3.4.1, on a connection of its own: its end says that the receiver has read everything,
 /// which a write does not.
-fn tcp(address: &str, messages: &[String], timeout: Duration) -> io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&resolve(address)?, timeout)?;
+fn tcp(address: impl ToSocketAddrs, messages: &[String], timeout: Duration) -> io::Result<()> {
+    let mut stream = each(address, |to| TcpStream::connect_timeout(&to, timeout))?;
     stream.set_write_timeout(Some(timeout))?;
     stream.set_read_timeout(Some(timeout))?;
     for message in messages {
@@ -123,9 +126,43 @@ fn is_timeout(error: &io::Error) -> bool {
     kind == io::ErrorKind::WouldBlock || kind == io::ErrorKind::TimedOut
 }
 
-fn resolve(address: &str) -> io::Result<SocketAddr> {
-    let mut found = address.to_socket_addrs()?;
-    found
-        .next()
-        .ok_or_else(|| io::Error::other("the name has no address"))
+/// Tries each address of a name until one does; the error is the last's.
+fn each<T>(
+    name: impl ToSocketAddrs,
+    mut attempt: impl FnMut(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut result = Err(io::Error::other("the name has no address"));
+    for address in name.to_socket_addrs()? {
+        result = attempt(address);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, thread};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+    /// Nobody has port 0.
+    const NOBODY: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+
+    #[test]
+    fn each_address_of_a_name_is_tried() {
+        let messages = ["one".to_owned()];
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addresses = [NOBODY.into(), listener.local_addr().unwrap()];
+        let reader = thread::spawn(move || {
+            let mut text = String::new();
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_to_string(&mut text).unwrap();
+            text
+        });
+        tcp(&addresses[..], &messages, LONG).unwrap();
+        assert_eq!(reader.join().unwrap(), "3 one");
+    }
 }
