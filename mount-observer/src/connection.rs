@@ -138,11 +138,14 @@ impl Connection {
             };
             self.servers.remove(&pid);
         }
-        let stopped_since = self.servers.get(&row.pid).and_then(|s| s.stopped_since);
+        let known = self.servers.get(&row.pid);
+        let stopped_since = known.and_then(|server| server.stopped_since);
         let server = ServerState {
             comm: row.comm.clone(),
             stopped_since: row.is_stopped.then(|| stopped_since.unwrap_or(now)),
-            exit: None,
+            // A scan may have begun before its exit, and until its files are closed a process that
+            // exits is still seen to hold them.
+            exit: known.and_then(|server| server.exit),
             is_holding: true,
         };
         self.servers.insert(row.pid, server);

@@ -95,3 +95,13 @@ fn count(observer: &Observer, sink: &str, outcome: &str) -> u64 {
         })
         .unwrap_or(0)
 }
+
+/// A receiver has what it got before the sink knows that it has.
+#[track_caller]
+fn expect_count(observer: &Observer, sink: &str, outcome: &str, expected: u64) {
+    let found = observer.look(SOON, || {
+        (count(observer, sink, outcome) >= expected).then_some(())
+    });
+    assert!(found.is_some(), "{}", observer.log_text());
+    assert_eq!(count(observer, sink, outcome), expected);
+}

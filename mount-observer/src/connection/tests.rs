@@ -45,6 +45,19 @@ fn check(connection: &mut Connection, ms: u64, is_connected: bool) -> Identity {
     connection.observe_check(at(ms), Some(state))
 }
 
+/// A scan under way, and one made before the exiting process has closed its files, both show it still.
+#[test]
+fn a_scan_does_not_undo_an_exit() {
+    let mut connection = served();
+    assert!(connection.server_exited(99, KILLED));
+    let row = holder(0xa, 99, true);
+    connection.observe_holders(at(1), &[&row], true);
+    let [server] = &connection.servers()[..] else {
+        panic!("{connection:?}");
+    };
+    assert_eq!(server.exit.as_deref(), Some("SIGKILL"));
+}
+
 #[test]
 fn an_aborted_connection_that_once_had_the_number_is_not_taken_for_ours() {
     let connection = served();

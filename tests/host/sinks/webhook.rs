@@ -7,7 +7,7 @@ use mount_observer_tests::{
     receivers::{Webhooks, free_port},
 };
 
-use super::{LATER, SOON, count, healthy, kill, observe, take_away};
+use super::{LATER, SOON, count, expect_count, healthy, kill, observe, take_away};
 
 #[test]
 fn a_webhook_is_told_what_fires_and_the_end_with_its_duration() {
@@ -63,7 +63,7 @@ fn a_webhook_is_told_what_fires_and_the_end_with_its_duration() {
         assert_eq!(told[0].json()["text"], notice["line"]);
         let icons: Vec<_> = told.iter().map(|it| it.json()["icon"].clone()).collect();
         assert_eq!(icons, ["red", "green"]);
-        assert_eq!(count(&observer, "webhook", "delivered"), 2);
+        expect_count(&observer, "webhook", "delivered", 2);
     });
 }
 
@@ -100,7 +100,7 @@ fn what_happens_while_a_receiver_is_down_is_told_in_order_when_it_is_back() {
             })
             .collect();
         assert_eq!(told, ["firing one", "firing two", "resolved one"]);
-        assert_eq!(count(&observer, "webhook", "delivered"), 3);
+        expect_count(&observer, "webhook", "delivered", 3);
     });
 }
 
@@ -129,7 +129,7 @@ fn a_receiver_that_hangs_or_refuses_delays_nobody() {
         observer.look(SOON, || {
             (count(&observer, "refusing", "refused") == 2).then_some(())
         });
-        assert_eq!(count(&observer, "refusing", "refused"), 2);
+        expect_count(&observer, "refusing", "refused", 2);
         assert_eq!(count(&observer, "hung", "delivered"), 0);
         // The end waits for no receiver longer than a moment.
         observer.process.signal(nix::sys::signal::Signal::SIGTERM);
