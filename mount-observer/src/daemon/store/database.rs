@@ -266,7 +266,7 @@ fn upsert<'a>(
 }
 
 /// Until the year 2262.
-fn signed(count: u64) -> i64 {
+pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Params, Statement, params};
 
-use super::{Database, Reader, StoreError};
+use super::{Database, Reader, StoreError, database::signed};
 use crate::{
     incident::{Incident, IncidentId},
     recovery::{Outcome, RecoveryRun},
@@ -62,8 +62,8 @@ fn upsert(connection: &Connection, run: &RecoveryRun) -> rusqlite::Result<usize>
             run.id,
             run.incident.as_str(),
             crate::render::escape::escaped(&run.mount_point),
-            signed(run.started_unix_ns),
-            run.ended_unix_ns.map(signed),
+            signed(run.started_unix_ns.0),
+            run.ended_unix_ns.map(|at| signed(at.0)),
             run.outcome.map_or("under_way", Outcome::name),
             run.outcome == Some(Outcome::DryRun),
             body,
@@ -73,7 +73,7 @@ fn upsert(connection: &Connection, run: &RecoveryRun) -> rusqlite::Result<usize>
 
 fn runs_since(connection: &Connection, since: Wall) -> rusqlite::Result<Vec<RecoveryRun>> {
     let query = "SELECT body FROM recovery_run WHERE started_ns >= ?1 ORDER BY started_ns";
-    runs(&mut connection.prepare(query)?, params![signed(since)])
+    runs(&mut connection.prepare(query)?, params![signed(since.0)])
 }
 
 fn runs_of(connection: &Connection, incident: &IncidentId) -> rusqlite::Result<Vec<RecoveryRun>> {
@@ -93,9 +93,4 @@ fn runs(statement: &mut Statement<'_>, of: impl Params) -> rusqlite::Result<Vec<
         }
     };
     Ok(bodies.into_iter().filter_map(decode).collect())
-}
-
-/// Until the year 2262.
-fn signed(at: Wall) -> i64 {
-    i64::try_from(at.0).unwrap_or(i64::MAX)
 }
