@@ -8,7 +8,10 @@ mod run;
 mod running;
 mod step;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use crate::{
     alert::State,
@@ -24,6 +27,10 @@ use running::{Move, Running};
 pub use policy::{Check, Explanation, Facts, Verdict, judge};
 pub use run::{Outcome, RecoveryRun, RecoveryStep};
 pub use step::{Step, StepError};
+
+/// How long back a run of an earlier observer matters: the caps look back a day, and the clock may have
+/// been set back since.
+pub const MATTERS_WITHIN: Duration = Duration::from_hours(48);
 
 /// Runs remembered: more than the caps of a day allow, for any caps that make sense.
 const HISTORY_MAX: usize = 1024;
@@ -105,11 +112,6 @@ impl Recoveries {
     pub fn configure(&mut self, policy: &Recovery, mounts: &[Recover]) {
         self.policy = policy.clone();
         self.mounts = mounts.to_vec();
-    }
-
-    /// Whether any mount may be repaired.
-    pub fn is_wanted(&self) -> bool {
-        !self.mounts.is_empty()
     }
 
     /// Whether the enabling file is there.

@@ -10,7 +10,6 @@ mod seen;
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -25,6 +24,7 @@ pub use self::seen::{Superblock, Transition, device_of_id};
 use crate::{
     http,
     process::Process,
+    receivers::free_port,
     sandbox::Sandbox,
     wait::{now, patience, poll, poll_every},
 };
@@ -382,12 +382,6 @@ impl Log {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
-}
-
-/// A port nobody listens on right now.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind a port");
-    listener.local_addr().expect("its address").port()
 }
 
 /// The daemon's binary: `MOUNT_OBSERVER_BIN`, else what cargo builds from this workspace.

@@ -1,6 +1,6 @@
 //! `recover MOUNT --dry-run`: what would be done about a mount now, and why.
 
-use std::{fmt::Write as _, io, time::Duration};
+use std::{fmt::Write as _, io};
 
 use serde::Serialize;
 
@@ -12,13 +12,10 @@ use super::{
 };
 use crate::{
     config::{Config, Recover},
-    recovery::{Explanation, Recoveries, RecoveryRun, Verdict, is_on_top},
+    recovery::{Explanation, MATTERS_WITHIN, Recoveries, RecoveryRun, Verdict, is_on_top},
     snapshot::Snapshot,
     time::{Wall, nanos},
 };
-
-/// The longest that a cap looks back.
-const CAPS_WITHIN: Duration = Duration::from_hours(24);
 
 /// Why there is nothing to explain.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +116,7 @@ fn is_there(path: &str, remarks: &mut Vec<String>) -> bool {
 
 /// Recoveries so far; `None` where they cannot be known.
 fn history(config: &Config, remarks: &mut Vec<String>) -> Option<Vec<RecoveryRun>> {
-    let since = Wall(clock::now().wall.0.saturating_sub(nanos(CAPS_WITHIN)));
+    let since = Wall(clock::now().wall.0.saturating_sub(nanos(MATTERS_WITHIN)));
     let read = || match store::directory(config)? {
         Some(directory) => Reader::open(&directory)?.runs_since(since),
         None => Ok(Vec::new()),

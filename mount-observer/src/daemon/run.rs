@@ -268,9 +268,7 @@ impl Daemon {
         self.tell(now, &wanted.told);
         Heartbeats::beat(&self.heartbeats.observe, now.wall);
     }
-}
 
-impl Daemon {
     /// Tells the sinks, once the snapshot shows what they are told.
     fn tell(&mut self, now: Now, transitions: &[Transition]) {
         if let Some(silences) = self.silences.take() {

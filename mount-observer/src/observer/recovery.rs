@@ -14,11 +14,6 @@ use crate::{
 use super::Observer;
 
 impl Observer {
-    /// Whether any mount may be repaired.
-    pub fn may_recover(&self) -> bool {
-        self.recoveries.is_wanted()
-    }
-
     /// The incident of a superblock whose alert fires.
     fn incident_of(&self, id: SuperblockId) -> Option<IncidentId> {
         self.ledger.id_of(&Key::Superblock(id)).cloned()

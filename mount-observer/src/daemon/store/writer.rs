@@ -17,6 +17,7 @@ use super::{
 use crate::{
     daemon::{clock, confine, run::chain},
     incident::IncidentId,
+    recovery::MATTERS_WITHIN,
     time::{Mono, Wall, nanos},
 };
 
@@ -28,8 +29,6 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const CLEAN_UP_EVERY: Duration = Duration::from_mins(10);
 /// How often the file is looked for where nothing is to be written.
 const IDLE: Duration = Duration::from_secs(30);
-/// The caps of recoveries look back a day; the clock may have been set back since.
-const RUNS_WITHIN: Duration = Duration::from_hours(48);
 /// A trouble that stays is told again this often.
 const REPEAT_EVERY: Duration = Duration::from_hours(1);
 
@@ -144,7 +143,7 @@ where
             opened => opened,
         }?;
         if !self.has_remembered {
-            let since = Wall(clock::now().wall.0.saturating_sub(nanos(RUNS_WITHIN)));
+            let since = Wall(clock::now().wall.0.saturating_sub(nanos(MATTERS_WITHIN)));
             self.queue.set_remembered(Remembered {
                 incidents: database.open_incidents()?,
                 runs: database.runs_since(since)?,
