@@ -37,3 +37,4 @@ pub mod store;
 pub mod symbols;
 mod syscalls;
 pub mod tick;
+pub mod watch;

@@ -4,7 +4,7 @@
 use super::{
     clock, confine, facts,
     kernel::{Attachment, Kernel, Options},
-    run,
+    run, watch,
 };
 use crate::{
     config::Config,
@@ -25,7 +25,7 @@ pub fn check(config: &Config) -> CheckReport {
     let begun = clock::now().mono;
     let (found, plan) = facts::decide(Purpose::Watch(config.probes.statx));
     let facts = &found.facts;
-    let options: Options = run::options(config);
+    let options: Options = watch::options(config);
     let loaded = Kernel::load(&plan, &found, &options);
     // To detach takes longer, one grace period of RCU for each program.
     let took = clock::now().mono.since(begun);

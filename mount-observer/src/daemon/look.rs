@@ -6,14 +6,8 @@ use std::{sync::Arc, time::Duration};
 use rustix::event::{Timespec, poll};
 
 use super::{
-    engine::Engine,
-    facts,
-    jobs::Jobs,
-    kernel::Kernel,
-    mountinfo::OwnTable,
-    namespaces, process,
-    run::{self, RunError},
-    symbols,
+    engine::Engine, facts, jobs::Jobs, kernel::Kernel, mountinfo::OwnTable, namespaces, process,
+    run::RunError, symbols, watch,
 };
 use crate::{
     config::Config,
@@ -30,7 +24,7 @@ const BETWEEN: Duration = Duration::from_millis(200);
 pub fn look(config: &Config) -> Result<Arc<Snapshot>, RunError> {
     let found = facts::gather();
     let facts = &found.facts;
-    let kernel = Kernel::load(&plan(facts, Purpose::Look), &found, &run::options(config))?;
+    let kernel = Kernel::load(&plan(facts, Purpose::Look), &found, &watch::options(config))?;
     let own = OwnTable::open().map_err(|error| RunError::System("open the mount table", error))?;
     let read_own = || {
         let table = own.read();

@@ -19,6 +19,7 @@ use crate::{
             fuse::{self, Loaded},
         },
         kernel::{Attached, FuseModule, Links, Loader, LoaderError},
+        run::chain,
         symbols::Symbols,
     },
     input::Input,
@@ -26,7 +27,6 @@ use crate::{
     time::Mono,
 };
 
-use super::chain;
 use following::{Following, Seen, Step};
 
 /// What became of the programs.
