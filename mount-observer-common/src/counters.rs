@@ -44,11 +44,17 @@ pub enum Counter {
     DeviceReleases,
     /// NFS superblocks that found no room in `NFS_SERVERS`.
     NfsServersFull,
+    /// Records of a trace written to its ring.
+    TraceRecords,
+    /// Records of a trace lost because its ring was full.
+    TraceLost,
+    /// Operations that a trace's filter admitted and its sampling left out.
+    TraceSkipped,
 }
 
 impl Counter {
     /// Every counter, in the order of its slot.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::RequestsSent,
         Self::RequestsEnded,
         Self::EndsUnmatched,
@@ -68,13 +74,16 @@ impl Counter {
         Self::ConnectionAborts,
         Self::DeviceReleases,
         Self::NfsServersFull,
+        Self::TraceRecords,
+        Self::TraceLost,
+        Self::TraceSkipped,
     ];
 
     /// Slots in use.
     #[expect(
         clippy::as_conversions,
         clippy::cast_possible_truncation,
-        reason = "19 fits, and a const context knows no TryFrom"
+        reason = "22 fits, and a const context knows no TryFrom"
     )]
     pub const COUNT: u32 = Self::ALL.len() as u32;
 
@@ -114,6 +123,9 @@ impl Counter {
             Self::ConnectionAborts => "connection_aborts",
             Self::DeviceReleases => "device_releases",
             Self::NfsServersFull => "nfs_servers_full",
+            Self::TraceRecords => "trace_records",
+            Self::TraceLost => "trace_lost",
+            Self::TraceSkipped => "trace_skipped",
         }
     }
 }

@@ -35,5 +35,7 @@ pub struct InFlight {
     pub tid: u32,
     /// The caller's name.
     pub comm: [u8; COMM_BYTES],
+    /// The caller's cgroup v2 id, in a trace; 0 when not known.
+    pub cgroup_id: u64,
 }
-wire!(InFlight, 56);
+wire!(InFlight, 64);

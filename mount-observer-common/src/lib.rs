@@ -35,7 +35,8 @@ pub use offsets::{
     ABSENT, CAST, CAST_TYPES, FieldPath, HELPER_SWITCHES, HelperSwitch, MAY_READ_KERNEL, OFFSETS,
 };
 pub use record::{
-    NAME_BYTES, PATH_MAX_BYTES, PathRecord, Record, RecordKind, RiskRecord, WRITING_OPCODES,
+    NAME_BYTES, PATH_MAX_BYTES, PathRecord, Record, RecordKind, RiskRecord, TRACE_NAME_BYTES,
+    TraceRecord, WRITING_OPCODES,
 };
 pub use rows::{
     FILE_PATH_BYTES, FileRow, HolderRow, PathForm, QUEUED_MAX, QueuedRow, RowKind, STACK_DEPTH,

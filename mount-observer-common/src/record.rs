@@ -30,6 +30,10 @@ pub enum RecordKind {
     /// Something was written below a mount point on which nothing is mounted: a [`PathRecord`] whose `dev`
     /// is the place in `EXPECTED`.
     ShadowWrite = 9,
+    /// A trace: a FUSE request or an NFS operation ended. A [`TraceRecord`].
+    RequestTraced = 10,
+    /// A trace: a path syscall ended. A [`PathRecord`].
+    CallTraced = 11,
 }
 
 impl RecordKind {
@@ -45,6 +49,8 @@ impl RecordKind {
             7 => Some(Self::DeviceReleased),
             8 => Some(Self::WriteFailed),
             9 => Some(Self::ShadowWrite),
+            10 => Some(Self::RequestTraced),
+            11 => Some(Self::CallTraced),
             _ => None,
         }
     }
@@ -72,7 +78,8 @@ pub struct Record {
     pub time_ns: u64,
     /// Nanoseconds from send to end; 0 where only the end is seen.
     pub latency_ns: u64,
-    /// cgroup v2 id of the current task; for FUSE ends that is the server's or the aborter's.
+    /// cgroup v2 id of the current task; for FUSE ends that is the server's or the aborter's. In a trace
+    /// the caller's; 0 when not known.
     pub cgroup_id: u64,
     /// `s_dev` of the superblock; 0 when the kernel side could not tell.
     pub dev: u32,
@@ -170,3 +177,34 @@ pub struct RiskRecord {
     pub name: [u8; NAME_BYTES],
 }
 wire!(RiskRecord, 360);
+
+/// Bytes of a name in a trace, its NUL included; longer ones are cut.
+pub const TRACE_NAME_BYTES: usize = 64;
+
+/// A record of a FUSE request or an NFS operation that a trace shows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "decode",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::KnownLayout,
+        zerocopy::Immutable
+    )
+)]
+pub struct TraceRecord {
+    /// The fixed part.
+    pub record: Record,
+    /// The FUSE node the request is about: of one that has a name, the directory; 0 when not known.
+    pub nodeid: u64,
+    /// The request's number as the server sees it; 0 when it never had one, and for NFS.
+    pub unique: u64,
+    /// 1 when the connection refused it before it was sent.
+    pub is_refused: u32,
+    /// Bytes of `name` in use, without the NUL; 0 for none, [`TRACE_NAME_BYTES`] - 1 when it was cut.
+    pub name_len: u32,
+    /// The name in the request; of a rename the old one, of a link the new one.
+    pub name: [u8; TRACE_NAME_BYTES],
+}
+wire!(TraceRecord, 160);

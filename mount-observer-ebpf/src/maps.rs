@@ -23,7 +23,7 @@ pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 #[map]
 pub static SCAN_MODE: Array<u32> = Array::with_max_entries(1, 0);
 
-/// See [`Counter`]. 19 x 8 B per CPU.
+/// See [`Counter`]. 22 x 8 B per CPU.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::COUNT, 0);
 
@@ -31,7 +31,7 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::C
 /// requests that ended, kept for the next request at that address.
 ///
 /// Never LRU: that evicts the oldest entry, exactly the stall we look for. A full map refuses
-/// and counts. Preallocated, because a request is sent in any context: 16 384 x 112 B = 1.8 MiB.
+/// and counts. Preallocated, because a request is sent in any context: 16 384 x 120 B = 1.9 MiB.
 #[map]
 pub static IN_FLIGHT: HashMap<u64, InFlight> = HashMap::with_max_entries(16_384, 0);
 

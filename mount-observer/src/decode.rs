@@ -7,7 +7,7 @@
 mod event;
 mod file;
 
-pub use event::{Abort, Ended, Event, PathArgument, ShadowWrite, Write, event};
+pub use event::{Abort, Ended, Event, PathArgument, ShadowWrite, Traced, Write, event};
 pub use file::{File, Name};
 
 use std::time::Duration;
@@ -139,6 +139,8 @@ pub struct Sent {
     pub operation: Operation,
     /// Who asked.
     pub caller: Caller,
+    /// The caller's cgroup v2 id, in a trace.
+    pub cgroup: Option<u64>,
 }
 
 /// What a counter is about.
@@ -283,6 +285,7 @@ fn sent(entry: &InFlight) -> Option<Sent> {
         dev: dev(entry.dev)?,
         operation: Operation(Op::Fuse(Op::wire_of_opcode(entry.opcode))),
         caller: caller(entry.tgid, entry.tid, &entry.comm),
+        cgroup: (entry.cgroup_id != 0).then_some(entry.cgroup_id),
     })
 }
 

@@ -22,7 +22,7 @@ use crate::{
 const SCAN_FAILURES_MAX: u32 = 3;
 
 /// Kernel-side counters that count what was not kept.
-const DROPS: [Counter; 8] = [
+const DROPS: [Counter; 9] = [
     Counter::InFlightFull,
     Counter::TotalsFull,
     Counter::RingFull,
@@ -31,6 +31,7 @@ const DROPS: [Counter; 8] = [
     Counter::UserReadsFailed,
     Counter::KernelReadsFailed,
     Counter::SlotCollisions,
+    Counter::TraceLost,
 ];
 
 /// Counter of the shell's: runs left out of the programs that see every call of the machine. Each

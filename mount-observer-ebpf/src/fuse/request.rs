@@ -162,6 +162,7 @@ unsafe fn describe<R: Reader>(
             (*entry).tid = pid_tgid as u32;
             bpf_get_current_comm((&raw mut (*entry).comm).cast(), COMM_BYTES as u32);
         }
+        (*entry).cgroup_id = 0;
         core::ptr::write_volatile(&raw mut (*entry).start_ns, start_ns);
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use mount_observer_common::{AbortCause, Op, PathRecord, Record, RecordKind, RiskRecord};
+use mount_observer_common::{
+    AbortCause, Op, PathRecord, Record, RecordKind, RiskRecord, TraceRecord,
+};
 use zerocopy::FromBytes;
 
 use super::{Caller, caller, dev, errno};
@@ -43,6 +45,23 @@ pub enum Event {
         /// The connection, where it could be read.
         dev: Option<Dev>,
     },
+    /// An operation that a trace shows.
+    Traced(Traced),
+}
+
+/// An operation as a trace shows it, however it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traced {
+    /// What ended and how, and who asked.
+    pub ended: Ended,
+    /// The caller's cgroup v2 id.
+    pub cgroup: Option<u64>,
+    /// The FUSE node: of a request that has a name, the directory.
+    pub nodeid: Option<u64>,
+    /// The FUSE request's number, where it got one.
+    pub unique: Option<u64>,
+    /// The name in the FUSE request, cut to 63 bytes.
+    pub name: Option<Vec<u8>>,
 }
 
 /// Something was written below a mount point whose mount is missing.
@@ -161,7 +180,40 @@ pub fn event(bytes: &[u8]) -> Option<Event> {
         RecordKind::DeviceReleased => Event::Release {
             dev: dev(record.dev),
         },
+        RecordKind::RequestTraced => Event::Traced(traced_request(bytes)?),
+        RecordKind::CallTraced => Event::Traced(Traced {
+            ended: ended(&record, Some(path_argument(bytes)?))?,
+            cgroup: known(record.cgroup_id),
+            nodeid: None,
+            unique: None,
+            name: None,
+        }),
     })
+}
+
+fn traced_request(bytes: &[u8]) -> Option<Traced> {
+    let (traced, _) = TraceRecord::read_from_prefix(bytes).ok()?;
+    let len = usize::try_from(traced.name_len).ok()?;
+    Some(Traced {
+        ended: ended(&traced.record, None)?,
+        cgroup: known(traced.record.cgroup_id),
+        nodeid: known(traced.nodeid),
+        unique: known(traced.unique),
+        name: name(&traced.name, len),
+    })
+}
+
+/// A number that is 0 when not known.
+fn known(number: u64) -> Option<u64> {
+    (number != 0).then_some(number)
+}
+
+/// A name in its room; `None` for none, and for a length that is none.
+fn name(room: &[u8], len: usize) -> Option<Vec<u8>> {
+    (len > 0)
+        .then(|| room.get(..len))
+        .flatten()
+        .map(<[u8]>::to_vec)
 }
 
 fn ended(record: &Record, path: Option<PathArgument>) -> Option<Ended> {
@@ -181,15 +233,12 @@ fn ended(record: &Record, path: Option<PathArgument>) -> Option<Ended> {
 fn write(bytes: &[u8]) -> Option<Write> {
     let (record, _) = RiskRecord::read_from_prefix(bytes).ok()?;
     let len = usize::try_from(record.name_len).ok()?;
-    let known = |number: u64| (number != u64::MAX).then_some(number);
+    let in_range = |number: u64| (number != u64::MAX).then_some(number);
     Some(Write {
-        nodeid: (record.nodeid != 0).then_some(record.nodeid),
-        offset: known(record.offset),
-        length: known(record.length),
-        name: (len > 0)
-            .then(|| record.name.get(..len))
-            .flatten()
-            .map(<[u8]>::to_vec),
+        nodeid: known(record.nodeid),
+        offset: in_range(record.offset),
+        length: in_range(record.length),
+        name: name(&record.name, len),
         is_refused: record.is_refused != 0,
         suppressed: record.record.suppressed,
     })

@@ -1,4 +1,6 @@
-use mount_observer_common::{AbortCause, COMM_BYTES, PATH_MAX_BYTES, PathRecord, Record};
+use mount_observer_common::{
+    AbortCause, COMM_BYTES, PATH_MAX_BYTES, PathRecord, Record, TRACE_NAME_BYTES, TraceRecord,
+};
 use zerocopy::IntoBytes;
 
 use super::*;
@@ -100,6 +102,68 @@ fn a_path_longer_than_its_buffer_is_refused() {
     assert_eq!(walked.cause_dev, Some(Dev(45)));
     record.path_len = 257;
     assert_eq!(event(record.as_bytes()), None);
+}
+
+#[test]
+fn a_traced_request_says_which_name_in_which_directory() {
+    let mut name = [0; TRACE_NAME_BYTES];
+    name[..5].copy_from_slice(b"a\nb\xff\x1b");
+    let mut record = TraceRecord {
+        record: Record {
+            kind: 10,
+            errno: 0,
+            cgroup_id: 77,
+            ..RECORD
+        },
+        nodeid: 3,
+        unique: 8,
+        is_refused: 0,
+        name_len: 5,
+        name,
+    };
+    let Some(Event::Traced(traced)) = event(record.as_bytes()) else {
+        panic!("{record:?}");
+    };
+    assert_eq!(traced.ended.operation.to_string(), "READ");
+    assert_eq!((traced.ended.errno, traced.ended.path), (None, None));
+    assert_eq!(
+        (traced.cgroup, traced.nodeid, traced.unique),
+        (Some(77), Some(3), Some(8))
+    );
+    assert_eq!(traced.name.as_deref(), Some(&b"a\nb\xff\x1b"[..]));
+    (record.name_len, record.nodeid, record.unique) = (65, 0, 0);
+    record.record.cgroup_id = 0;
+    let Some(Event::Traced(traced)) = event(record.as_bytes()) else {
+        panic!("{record:?}");
+    };
+    assert_eq!((traced.cgroup, traced.nodeid), (None, None));
+    assert_eq!((traced.unique, traced.name), (None, None));
+    assert_eq!(event(&record.as_bytes()[..100]), None);
+}
+
+#[test]
+fn a_traced_call_keeps_its_path() {
+    let record = PathRecord {
+        record: Record {
+            kind: 11,
+            op: 0x8003,
+            errno: 0,
+            cgroup_id: 5,
+            ..RECORD
+        },
+        dfd: -100,
+        cause_dev: 0,
+        is_exact: 1,
+        path_len: 4,
+        path: [b'/'; PATH_MAX_BYTES],
+    };
+    let Some(Event::Traced(traced)) = event(record.as_bytes()) else {
+        panic!("{record:?}");
+    };
+    assert_eq!(traced.ended.operation.to_string(), "newfstatat");
+    assert_eq!(traced.cgroup, Some(5));
+    assert!(traced.ended.path.unwrap().is_exact);
+    assert_eq!(traced.name, None);
 }
 
 #[test]

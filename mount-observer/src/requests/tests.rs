@@ -19,6 +19,7 @@ fn sent(start_ms: u64, unique: u64) -> Sent {
             tid: 12,
             comm: "stat".to_owned(),
         },
+        cgroup: None,
     }
 }
 

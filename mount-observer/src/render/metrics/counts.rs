@@ -40,6 +40,14 @@ pub(super) const SOURCES: &[Count] = &[
         "records",
         "records of failures and edges written for the observer",
     ),
+    (
+        "trace_records",
+        "records written for `mount-observer trace`; 0 in a daemon, as the next",
+    ),
+    (
+        "trace_skipped",
+        "operations that its filter admitted and `--sample` left out",
+    ),
     ("record", "records taken"),
     (
         "operations",
@@ -132,6 +140,10 @@ pub(super) const REASONS: &[Count] = &[
     (
         "paths_refused",
         "failed paths found out too late to be counted where they belong",
+    ),
+    (
+        "trace_lost",
+        "records of `mount-observer trace` that found no room in its ring",
     ),
     ("records_undecodable", "records that make no sense"),
     ("rows_undecodable", "rows of scans that make no sense"),

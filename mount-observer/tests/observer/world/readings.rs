@@ -150,6 +150,7 @@ impl World {
                     tgid: request.caller.pid,
                     tid: request.caller.pid,
                     comm: comm(&request.caller.comm),
+                    cgroup_id: 0,
                 };
                 (number, entry)
             })
