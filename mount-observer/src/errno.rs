@@ -4,7 +4,7 @@ mod nfs;
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A positive Linux error number (`include/uapi/asm-generic/errno{-base,}.h`). NFS operations also end
 /// with numbers that the kernel keeps to itself, and with version 4's own.
@@ -66,6 +66,23 @@ impl Errno {
             .filter(|name| !name.is_empty())
             .or_else(|| nfs::name(self.0))
     }
+
+    /// The error of a name, as [`fmt::Display`] writes it, or of a number.
+    pub fn from_name(text: &str) -> Option<Self> {
+        let number = text.strip_prefix("errno_").unwrap_or(text);
+        let by_number = number.parse().ok().filter(|number| *number != 0).map(Self);
+        by_number.or_else(|| Self::every().find(|errno| errno.name() == Some(text)))
+    }
+
+    /// Every name.
+    pub fn names() -> impl Iterator<Item = String> {
+        Self::every().filter_map(|errno| errno.name().map(str::to_owned))
+    }
+
+    /// Every number that may have a name.
+    fn every() -> impl Iterator<Item = Self> {
+        (1..=nfs::LAST).map(Self)
+    }
 }
 
 impl fmt::Display for Errno {
@@ -80,6 +97,14 @@ impl fmt::Display for Errno {
 impl Serialize for Errno {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Errno {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::from_name(&text)
+            .ok_or_else(|| de::Error::custom(format!("no error is called {text:?}")))
     }
 }
 

@@ -110,6 +110,27 @@ impl Operation {
         errno.is_connection_class() && !is_routine
     }
 
+    /// The operations of a name: FUSE and NFS share some.
+    pub fn all_of_name(name: &str) -> Vec<Self> {
+        let every = Self::every();
+        every
+            .filter(|operation| operation.to_string() == name)
+            .collect()
+    }
+
+    /// The name of every operation that has one.
+    pub fn names() -> impl Iterator<Item = String> {
+        Self::every().map(|operation| operation.to_string())
+    }
+
+    fn every() -> impl Iterator<Item = Self> {
+        let count = |length: usize| u16::try_from(length).unwrap_or(u16::MAX);
+        let fuse = FUSE_OPCODES.iter().map(|(opcode, _)| Op::Fuse(*opcode));
+        let nfs = (0..count(NFS_PROCEDURES.len())).map(Op::Nfs);
+        let syscalls = (1..=count(SYSCALLS.len())).map(Op::Syscall);
+        fuse.chain(nfs).chain(syscalls).map(Self)
+    }
+
     /// The operation of a name, as [`fmt::Display`] writes it; FUSE's where NFS has one of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         let fuse = FUSE_OPCODES.iter().find(|(_, known)| *known == name);

@@ -121,11 +121,7 @@ fn is_unit(name: &[u8]) -> bool {
 fn container_of(name: &[u8]) -> Option<String> {
     /// As container tools show a number.
     const SHOWN: usize = 12;
-    let name = name.strip_suffix(b".scope").unwrap_or(name);
-    let (runtime, number) = name.split_at_checked(name.len().checked_sub(64)?)?;
-    if !number.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
+    let (runtime, number) = split_container(name)?;
     let runtime = runtime.strip_suffix(b"-").unwrap_or(runtime);
     let runtime = if runtime.is_empty() {
         "container".to_owned()
@@ -134,6 +130,20 @@ fn container_of(name: &[u8]) -> Option<String> {
     };
     let number = number.get(..SHOWN)?;
     Some(format!("{runtime} {}", text::lossy(number)))
+}
+
+/// The number of the container whose control group has this name, if it is one's.
+pub(crate) fn container_number(name: &str) -> Option<&str> {
+    let (_, number) = split_container(name.as_bytes())?;
+    std::str::from_utf8(number).ok()
+}
+
+/// A runtime's name and the 64 digits after it.
+fn split_container(name: &[u8]) -> Option<(&[u8], &[u8])> {
+    let name = name.strip_suffix(b".scope").unwrap_or(name);
+    let (runtime, number) = name.split_at_checked(name.len().checked_sub(64)?)?;
+    let is_number = number.iter().all(u8::is_ascii_hexdigit);
+    is_number.then_some((runtime, number))
 }
 
 #[cfg(test)]

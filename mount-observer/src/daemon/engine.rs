@@ -15,10 +15,10 @@ use crate::{
     config::Config,
     incident::Incident,
     input::{ConnectionCheck, Effect, Input, KernelHealth, ProbeHealth},
-    observer::Observer,
     plan::KernelFacts,
     recovery::{Job, RecoveryRun},
     scope::ScopeError,
+    session::Session,
     snapshot::Snapshot,
     superblock::{Dev, SuperblockId},
     time::Mono,
@@ -63,10 +63,10 @@ pub struct Wanted {
     pub recover: Vec<Job>,
 }
 
-/// The observer with the parts of the kernel side that answer at once.
+/// The session with the parts of the kernel side that answer at once.
 #[derive(Debug)]
 pub struct Engine {
-    observer: Observer,
+    session: Session,
     maps: Maps,
     checker: Option<ConnectionChecker>,
     probes: Vec<ProbeHealth>,
@@ -87,13 +87,13 @@ pub struct Engine {
 impl Engine {
     /// Brings them together.
     pub fn new(
-        observer: Observer,
+        session: Session,
         maps: Maps,
         checker: Option<ConnectionChecker>,
         probes: Vec<ProbeHealth>,
     ) -> Self {
         Self {
-            observer,
+            session,
             maps,
             checker,
             probes,
@@ -203,7 +203,7 @@ impl Engine {
 
     /// Whether some mount table shows a FUSE mount.
     pub fn shows_fuse(&self) -> bool {
-        self.observer.shows_fuse()
+        self.session.shows_fuse()
     }
 
     /// Tells the observer what it has to know of this machine.
@@ -230,7 +230,7 @@ impl Engine {
 
     /// Whether the next tick should not wait for its turn.
     pub fn is_due(&self, ticked: Mono, now: Mono) -> bool {
-        self.observer.is_due(ticked, now)
+        self.session.is_due(ticked, now)
     }
 
     /// Asks for the state of connections and takes the answers, all of them before anything is
@@ -259,17 +259,17 @@ impl Engine {
 
     /// The snapshot, if there was a decision since the last call.
     pub fn take_snapshot(&mut self) -> Option<Arc<Snapshot>> {
-        std::mem::take(&mut self.is_snapshot_new).then(|| self.observer.snapshot())
+        std::mem::take(&mut self.is_snapshot_new).then(|| self.session.snapshot())
     }
 
     /// What is known now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.observer.snapshot()
+        self.session.snapshot()
     }
 
     /// Goes on with other thresholds and another scope.
     pub fn reconfigure(&mut self, config: &Config) -> Result<(), ScopeError> {
-        let effects = self.observer.reconfigure(config)?;
+        let effects = self.session.reconfigure(config)?;
         let result = self.maps.set_slow_ns(slow_ns(config));
         self.note("set the slow threshold", result);
         for effect in effects {
@@ -282,7 +282,7 @@ impl Engine {
     fn settle(&mut self) {
         for _ in 0..ROUNDS_MAX {
             while let Some(input) = self.pending.pop_front() {
-                for effect in self.observer.step(clock::now(), input) {
+                for effect in self.session.step(clock::now(), input) {
                     self.carry_out(effect);
                 }
             }

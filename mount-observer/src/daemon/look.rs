@@ -14,6 +14,7 @@ use crate::{
     input::{Input, SelfInfo},
     observer::Observer,
     plan::{Purpose, plan},
+    session::Session,
     snapshot::Snapshot,
 };
 
@@ -36,8 +37,8 @@ pub fn look(config: &Config) -> Result<Arc<Snapshot>, RunError> {
         is_initial_pid_namespace: kernel.self_tgid == std::process::id(),
         is_single_look: true,
     };
-    let observer = Observer::new(config, info)?;
-    let mut engine = Engine::new(observer, kernel.maps, kernel.checker, kernel.probes);
+    let session = Session::new(Observer::new(config, info)?);
+    let mut engine = Engine::new(session, kernel.maps, kernel.checker, kernel.probes);
     if let Some(symbols) = &found.symbols {
         engine.set_symbols(symbols);
     }

@@ -24,6 +24,9 @@ const INTERNAL: [&str; 20] = [
 
 const NFS4_FIRST: u16 = 10_001;
 
+/// The last number of all.
+pub(super) const LAST: u16 = 10_096;
+
 /// Version 4's (RFC 7530, 8881, 7862, 8276), from 10001. The first seven are version 3's too.
 #[rustfmt::skip]
 const NFS4: [&str; 96] = [

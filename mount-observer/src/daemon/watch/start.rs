@@ -29,6 +29,7 @@ use crate::{
     input::{ProbeHealth, SelfInfo},
     observer::Observer,
     plan::{AttachPlan, Fuse, Purpose},
+    session::Session,
     sight,
 };
 
@@ -166,8 +167,8 @@ impl Watch {
             is_initial_pid_namespace: kernel.self_tgid == std::process::id(),
             is_single_look: false,
         };
-        let observer = Observer::new(config, info)?;
-        let mut engine = Engine::new(observer, kernel.maps, kernel.checker, kernel.probes);
+        let session = Session::new(Observer::new(config, info)?);
+        let mut engine = Engine::new(session, kernel.maps, kernel.checker, kernel.probes);
         let mut jobs = Jobs::new(kernel.scanner, Arc::clone(&own), &found.facts);
         if let Some(symbols) = &found.symbols {
             engine.set_symbols(symbols);
