@@ -104,6 +104,13 @@ impl AlertKind {
         }
     }
 
+    /// What reports a state; `None` for those that ask for nothing.
+    pub fn of(state: State) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.state() == Some(state))
+    }
+
     /// The state it reports; `None` for what concerns no superblock's state.
     pub const fn state(self) -> Option<State> {
         match self {

@@ -1,6 +1,7 @@
 //! The command line: what can be said, and what it teaches.
 
 pub(crate) mod drill;
+pub(crate) mod explain;
 pub(crate) mod incidents;
 mod place;
 pub(crate) mod silence;
@@ -56,6 +57,16 @@ Exits with 0 whatever it finds, unless --nagios is given. It looks for itself an
 running daemon. What a look cannot see is what needs watching: error storms and slowness are `run`'s
 business, and one look cannot tell a lost reply (stuck) from a hang.")]
     Status(StatusArgs),
+    /// What a path lies on, who serves it, who holds it and waits for it, and what to do
+    #[command(after_help = "\
+Examples:
+  mount-observer explain /srv/jobs/42/out.warc
+  mount-observer explain --json . | jq '.superblock.blocked_tasks'
+
+The path is never looked up, so this answers about a mount that answers nobody; links in it are not
+followed. One look, which knows of a state's beginning only what the kernel remembers: the last incident
+says more, where a daemon kept it. Exits with 0 whatever it finds. Needs what `status` needs.")]
+    Explain(explain::ExplainArgs),
     /// What this kernel allows, the plan chosen and why, privileges and mounts that are missing
     #[command(
         after_help = "Exits with 3 when something is missing; every lack comes with its remedy."

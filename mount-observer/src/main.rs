@@ -41,6 +41,10 @@ fn main() -> ExitCode {
         Command::Run(args) => observe(args),
         Command::Status(args) => status(&args),
         Command::Check(args) => check_kernel(&args),
+        Command::Explain(args) => cli::explain::answer(&args).and_then(|text| {
+            show(&text)?;
+            Ok(0)
+        }),
         Command::Incidents(args) => cli::incidents::answer(&args).and_then(|text| {
             show(&text)?;
             Ok(0)

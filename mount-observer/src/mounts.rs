@@ -320,6 +320,33 @@ impl Namespace {
     }
 }
 
+/// Where a path lies, by the text of a mount table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The mount.
+    pub line: Line,
+    /// The same path below the root of the filesystem.
+    pub in_filesystem: Vec<u8>,
+}
+
+/// The mount a normalised absolute path lies on; `None` where no mount of the table holds it.
+pub fn place_of(table: &[u8], path: &[u8]) -> Option<Place> {
+    let lines = mountinfo::parse(table).lines;
+    let covered = covered(&lines);
+    let uncovered = lines.into_iter().zip(covered);
+    let holding =
+        uncovered.filter(|(line, is_covered)| !is_covered && is_prefix(&line.mount_point, path));
+    let (line, _) = holding.max_by_key(|(line, _)| line.mount_point.len())?;
+    let below = path.strip_prefix(line.mount_point.as_slice())?;
+    let below = below.strip_prefix(b"/").unwrap_or(below);
+    let root = line.root.strip_suffix(b"/").unwrap_or(&line.root);
+    let in_filesystem = [root, b"/", below].concat();
+    Some(Place {
+        line,
+        in_filesystem,
+    })
+}
+
 /// A line and where it was read.
 #[derive(Clone, Copy)]
 struct Labelled<'a> {

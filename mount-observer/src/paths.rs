@@ -48,8 +48,7 @@ impl PendingPaths {
     }
 }
 
-/// The absolute path in the task's namespace, `.`, `..` and `//` taken out as if no component were
-/// a link; `None` when a link it hangs on is not known.
+/// The absolute path in the task's namespace; `None` when a link it hangs on is not known.
 fn absolute(path: &[u8], links: &Links) -> Option<Vec<u8>> {
     let root = links.root.as_deref()?;
     let start = if path.starts_with(b"/") {
@@ -57,6 +56,12 @@ fn absolute(path: &[u8], links: &Links) -> Option<Vec<u8>> {
     } else {
         links.base.as_deref()?
     };
+    joined(root, start, path)
+}
+
+/// A path from where it starts, `.`, `..` and `//` taken out as if no component were a link; never above
+/// `root`. `None` when it is longer than the kernel takes.
+pub fn joined(root: &[u8], start: &[u8], path: &[u8]) -> Option<Vec<u8>> {
     let mut parts: Vec<&[u8]> = Vec::new();
     let floor = components(root).count();
     for part in components(start).chain(components(path)) {

@@ -11,6 +11,7 @@ pub mod check;
 pub mod duration;
 pub mod environment;
 pub mod escape;
+pub mod explain;
 pub mod incidents;
 pub mod metrics;
 pub mod nagios;

@@ -82,6 +82,8 @@ pub struct Superblock {
     pub reason: String,
     /// Facts behind it.
     pub evidence: Vec<String>,
+    /// What to do about it; empty in the states that ask for nothing.
+    pub advice: String,
     /// Requests in flight, all of them counted.
     pub in_flight: u64,
     /// The oldest requests in flight, oldest first, bounded.

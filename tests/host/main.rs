@@ -16,6 +16,7 @@ mod command_line;
 mod confined;
 mod dead;
 mod erroring;
+mod explain;
 mod hung;
 mod identity;
 mod journal;

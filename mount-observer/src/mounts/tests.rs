@@ -120,3 +120,23 @@ fn a_table_that_was_read_earlier_than_the_last_changes_nothing() {
     assert_eq!(mounts.namespaces_of(Dev(70)), [200]);
     assert_eq!(mounts.update(200, false, Mono(4), OWN), Update::Changed);
 }
+
+#[test]
+fn a_path_lies_on_the_longest_mount_that_nothing_covers() {
+    let table = b"20 1 8:1 / / rw - ext4 /dev/a rw\n\
+        30 20 0:52 /srv /mnt/a\\040b rw - fuse.sshfs box: rw\n\
+        31 30 0:53 / /mnt/a\\040b/c rw - fuse.bindfs x rw\n\
+        32 31 0:54 / /mnt/a\\040b/c rw - fuse.bindfs y rw\n";
+    let place = |path: &str| {
+        let place = place_of(table, path.as_bytes()).unwrap();
+        let inside = String::from_utf8(place.in_filesystem).unwrap();
+        (place.line.dev.to_string(), inside)
+    };
+    let at = |dev: &str, inside: &str| (dev.to_owned(), inside.to_owned());
+    assert_eq!(place("/mnt/a b/x/y"), at("0:52", "/srv/x/y"));
+    assert_eq!(place("/mnt/a b"), at("0:52", "/srv/"));
+    assert_eq!(place("/mnt/a bc"), at("8:1", "/mnt/a bc"));
+    assert_eq!(place("/mnt/a b/c/d"), at("0:54", "/d"));
+    assert_eq!(place("/"), at("8:1", "/"));
+    assert_eq!(place_of(b"", b"/x"), None);
+}

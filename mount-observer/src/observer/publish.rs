@@ -5,6 +5,8 @@ use std::sync::Arc;
 use mount_observer_common::AbortCause;
 
 use crate::{
+    advice,
+    alert::AlertKind,
     blocked::Waiters,
     connection::Connection,
     decode,
@@ -103,6 +105,8 @@ pub(super) fn superblock(
         since_unix_ns: now.wall_of(status.since),
         reason: status.reason.clone(),
         evidence: status.evidence.clone(),
+        advice: AlertKind::of(status.state)
+            .map_or_else(String::new, |kind| advice::of(kind, superblock)),
         in_flight: draft.in_flight,
         requests: draft.requests,
         oldest_request_age_ns: draft.oldest_age_ns,

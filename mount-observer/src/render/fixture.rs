@@ -100,6 +100,7 @@ fn superblock(minor: u32, state: State, mountpoint: &str) -> Superblock {
         since_unix_ns: Wall(TAKEN.0 - 20_000_000_000),
         reason: String::new(),
         evidence: Vec::new(),
+        advice: String::new(),
         in_flight: 0,
         requests: Vec::new(),
         oldest_request_age_ns: None,

@@ -151,7 +151,7 @@ fn within(superblock: &Superblock, mountpoint: String) -> String {
 }
 
 /// `bindfs[99]`, with what is wrong with it.
-fn server(superblock: &Superblock) -> Option<String> {
+pub(super) fn server(superblock: &Superblock) -> Option<String> {
     let fuse = superblock.fuse.as_ref()?;
     let name = fuse
         .servers

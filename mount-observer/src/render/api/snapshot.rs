@@ -57,6 +57,11 @@ pub(super) const FIELDS: &[Field] = &[
     ("superblocks[].reason", "string", "one sentence"),
     ("superblocks[].evidence[]", "string", "facts behind it"),
     (
+        "superblocks[].advice",
+        "string",
+        "what to do about it; empty in the states that ask for nothing",
+    ),
+    (
         "superblocks[].in_flight",
         "integer",
         "requests sent and not ended: all of them",
