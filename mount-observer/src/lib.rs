@@ -30,6 +30,7 @@ pub mod observer;
 pub mod operation;
 pub mod paths;
 pub mod plan;
+pub mod recording;
 pub mod recovery;
 pub mod render;
 pub mod requests;

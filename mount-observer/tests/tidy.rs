@@ -35,11 +35,13 @@ const WIRE_TYPES: [&str; 14] = [
 ];
 
 /// Where the pure part may name them: what is handed in, and what takes it apart.
-const WIRE_MODULES: [&str; 4] = [
+const WIRE_MODULES: [&str; 6] = [
     "src/input.rs",
     "src/decode.rs",
     "src/decode/event.rs",
     "src/decode/tests.rs",
+    "src/recording/layout.rs",
+    "src/recording/tests/inputs.rs",
 ];
 
 /// Ways out of the pure part.

@@ -1,5 +1,7 @@
 //! Turns the inputs of the observer into the lines of a trace.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     input::{Effect, Input},
     observer::Observer,
@@ -9,7 +11,8 @@ use crate::{
 use super::{Filter, FilterError, Line, Matcher};
 
 /// What a trace is to do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Options {
     /// What it shows.
     pub filter: Filter,
