@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The state of a superblock: one at a time, the worst wins (the later variant).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Nothing wrong is known, and we can see.

@@ -41,6 +41,7 @@ pub mod snapshot;
 pub mod superblock;
 pub mod text;
 pub mod time;
+pub mod top;
 pub mod totals;
 pub mod trace;
 pub mod units;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use mount_observer_common::BUCKETS;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     alert::{Severity, State, Victim},
@@ -23,7 +23,7 @@ pub struct Snapshot {
     /// When, ns since the epoch.
     pub taken_unix_ns: Wall,
     /// When, on the monotonic clock.
-    #[serde(skip)]
+    #[serde(rename = "taken_monotonic_ns")]
     pub taken: Mono,
     /// Superblocks in scope, worst first, then by device.
     pub superblocks: Vec<Superblock>,
@@ -103,7 +103,6 @@ pub struct Superblock {
     /// Counters since the observer attached, by operation and errno (`None`: success).
     pub operations: Vec<OperationCount>,
     /// Latency histograms since attach, by class.
-    #[serde(skip)]
     pub latency: Vec<ClassLatency>,
 }
 
@@ -214,7 +213,7 @@ pub struct Abort {
 }
 
 /// Whether a FUSE server can answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServerStatus {
     /// Some holder runs or sleeps.
@@ -254,9 +253,9 @@ pub struct OperationCount {
 }
 
 /// A latency histogram over one class of operations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ClassLatency {
-    /// `metadata`, `data`, `sync` or `stat` (path syscalls of the statx family).
+    /// `metadata`, `data`, `sync`, `blocking` (what waits by design) or `stat` (path system calls).
     pub class: &'static str,
     /// Operations per bucket (`mount_observer_common::bucket_upper_bound_ns`).
     pub buckets: [u64; BUCKETS],

@@ -9,6 +9,11 @@ pub(super) const FIELDS: &[Field] = &[
         "when it was taken, ns since the epoch",
     ),
     (
+        "taken_monotonic_ns",
+        "integer",
+        "the same on the machine's monotonic clock: what intervals are taken from",
+    ),
+    (
         "mounts_seen",
         "integer",
         "mounts in all namespaces, in and out of scope",
@@ -437,6 +442,26 @@ pub(super) const FIELDS: &[Field] = &[
         "null for success",
     ),
     ("superblocks[].operations[].count", "integer", "how many"),
+    (
+        "superblocks[].latency[]",
+        "object",
+        "latencies since the observer attached, by class of operation",
+    ),
+    (
+        "superblocks[].latency[].class",
+        "string",
+        "`metadata`, `data`, `sync`, `blocking` (waits by design) or `stat` (path system calls)",
+    ),
+    (
+        "superblocks[].latency[].buckets[]",
+        "integer",
+        "28 of them: below 2048 ns, below 4096 ns and so on in powers of two, the last without end",
+    ),
+    (
+        "superblocks[].latency[].sum_ns",
+        "integer",
+        "all latencies together",
+    ),
     (
         "unattributed[]",
         "object",
