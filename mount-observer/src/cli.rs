@@ -3,8 +3,11 @@
 pub(crate) mod drill;
 pub(crate) mod explain;
 pub(crate) mod incidents;
+mod manual;
 mod place;
 pub(crate) mod silence;
+
+pub(crate) use manual::{completion, man_page};
 
 use std::{io::IsTerminal as _, path::PathBuf};
 
@@ -120,10 +123,15 @@ Nothing is watched and nothing is touched, with or without a daemon. Exits with 
 Examples:
   mount-observer print config > /etc/mount-observer.toml
   mount-observer print systemd-unit > /etc/systemd/system/mount-observer.service
-  mount-observer print alert-rules > /etc/prometheus/rules/mount-observer.yml")]
+  mount-observer print alert-rules > /etc/prometheus/rules/mount-observer.yml
+  mount-observer print man-page > /usr/local/share/man/man1/mount-observer.1
+  mount-observer print man-page status | man --local-file -
+  mount-observer print completion-bash > /etc/bash_completion.d/mount-observer")]
     Print {
         /// Which one
         document: Document,
+        /// The command a manual page is about [default: the program]
+        command: Option<String>,
     },
     /// Runs commands for a daemon that has confined itself; started by it
     #[command(hide = true)]
@@ -140,6 +148,14 @@ pub(crate) enum Document {
     SystemdRecoveryDropin,
     /// Rules for Prometheus
     AlertRules,
+    /// A manual page, of the program or of one command
+    ManPage,
+    /// Completion of the command line in bash
+    CompletionBash,
+    /// The same in zsh
+    CompletionZsh,
+    /// The same in fish
+    CompletionFish,
     /// docs/CONFIG.md
     ConfigDoc,
     /// docs/API.md

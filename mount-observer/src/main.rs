@@ -7,7 +7,8 @@ mod cli;
 use std::{io::Write as _, process::ExitCode};
 
 use anyhow::Context as _;
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
+use clap_complete::Shell;
 use mount_observer::{
     config,
     daemon::{
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
             let is_well = cli::drill::rehearse(&args, show);
             is_well.map(|is_well| if is_well { 0 } else { FAILED })
         }
-        Command::Print { document } => print(document),
+        Command::Print { document, command } => print(document, command.as_deref()),
         Command::Hand => hand::serve()
             .map(|()| 0)
             .context("only the daemon starts this"),
@@ -70,7 +71,7 @@ fn main() -> ExitCode {
             plugin_line(status, &line).into()
         }
         Err(error) => {
-            let is_usage = error.is::<ConfigFileError>();
+            let is_usage = error.is::<ConfigFileError>() || error.is::<clap::Error>();
             // Standard error may be closed; there is nobody else to tell.
             writeln!(std::io::stderr(), "mount-observer: {error:#}").ok();
             ExitCode::from(if is_usage { USAGE } else { FAILED })
@@ -164,11 +165,21 @@ fn recover(args: &RecoverArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn print(document: Document) -> anyhow::Result<u8> {
+fn print(document: Document, command: Option<&str>) -> anyhow::Result<u8> {
+    if command.is_some() && !matches!(document, Document::ManPage) {
+        let message = "only man-page is about a command";
+        return Err(Cli::command()
+            .error(ErrorKind::ArgumentConflict, message)
+            .into());
+    }
     show(&match document {
         Document::SystemdUnit => documents::SYSTEMD_UNIT.to_owned(),
         Document::SystemdRecoveryDropin => documents::SYSTEMD_RECOVERY_DROPIN.to_owned(),
         Document::AlertRules => documents::ALERT_RULES.to_owned(),
+        Document::ManPage => cli::man_page(command)?,
+        Document::CompletionBash => cli::completion(Shell::Bash),
+        Document::CompletionZsh => cli::completion(Shell::Zsh),
+        Document::CompletionFish => cli::completion(Shell::Fish),
         Document::Config => config::commented_default(),
         Document::ApiDoc => render::api::markdown(),
         Document::ConfigDoc => config::markdown(),

@@ -14,10 +14,13 @@ use crate::steps::{self, cargo, run as run_command};
 const CARGO_DEB: &str = "3.8.0";
 
 /// Files that the program itself prints, and what they are called in the package's sources.
-const PRINTED: [(&str, &str); 3] = [
+const PRINTED: [(&str, &str); 6] = [
     ("config", "mount-observer.toml"),
     ("alert-rules", "alert-rules.yml"),
     ("systemd-recovery-dropin", "recovery.conf"),
+    ("completion-bash", "completion.bash"),
+    ("completion-zsh", "completion.zsh"),
+    ("completion-fish", "completion.fish"),
 ];
 
 /// Build the Debian package, in target/dist: program, systemd unit, configuration, rules for
@@ -49,10 +52,9 @@ pub(crate) fn package(program: &Path, version: Option<&str>) -> Result<PathBuf> 
     fs::create_dir_all(&directory).context("target/dist")?;
     fs::copy(program, directory.join("mount-observer")).context("the program")?;
     for (document, name) in PRINTED {
-        let printed = Command::new(program).args(["print", document]).output()?;
-        ensure!(printed.status.success(), "print {document}");
-        fs::write(directory.join(name), printed.stdout)?;
+        fs::write(directory.join(name), print(program, &[document])?)?;
     }
+    manual(program, &directory.join("man"))?;
     let name = format!("mount-observer_{}_amd64.deb", version.unwrap_or("latest"));
     let output = directory.join(name);
     let mut pack = Command::new(cargo_deb(&root)?);
@@ -70,6 +72,28 @@ pub(crate) fn package(program: &Path, version: Option<&str>) -> Result<PathBuf> 
     }
     run_command(&mut pack)?;
     Ok(output)
+}
+
+/// The manual pages: the program's, and those of the commands it names.
+fn manual(program: &Path, directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory).context("target/dist/man")?;
+    let page = print(program, &["man-page"])?;
+    let text = page.replace('\\', "");
+    let named = text.split_whitespace().filter_map(|word| {
+        let command = word.strip_prefix("mount-observer-")?;
+        Some(command.split_once("(1)")?.0)
+    });
+    for command in named {
+        let page = print(program, &["man-page", command])?;
+        fs::write(directory.join(format!("mount-observer-{command}.1")), page)?;
+    }
+    Ok(fs::write(directory.join("mount-observer.1"), page)?)
+}
+
+fn print(program: &Path, words: &[&str]) -> Result<String> {
+    let printed = Command::new(program).arg("print").args(words).output()?;
+    ensure!(printed.status.success(), "print {}", words.join(" "));
+    String::from_utf8(printed.stdout).context("what it printed is no text")
 }
 
 /// cargo-deb, installed for this project alone.
