@@ -39,6 +39,14 @@ pub struct Snapshot {
     pub observer: ObserverHealth,
 }
 
+impl Snapshot {
+    /// The mounts that should be there and are not.
+    pub fn absent(&self) -> impl Iterator<Item = &ExpectedMount> {
+        let expected = self.expected.iter();
+        expected.filter(|mount| mount.is_present == Some(false))
+    }
+}
+
 /// A mount that should be there.
 #[derive(Clone, Debug, Serialize)]
 pub struct ExpectedMount {

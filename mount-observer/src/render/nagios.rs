@@ -65,13 +65,16 @@ pub fn nagios_failure(why: &str) -> (Status, String) {
     (Status::Unknown, line)
 }
 
-/// A known fault outranks not seeing; not seeing outranks health.
+/// A mount that should be there and is not is as bad as a dead one. A known fault outranks not seeing; not seeing outranks health.
 fn status(snapshot: &Snapshot) -> Status {
     let worst = snapshot
         .superblocks
         .iter()
         .filter_map(|superblock| superblock.severity)
         .max();
+    if snapshot.absent().next().is_some() {
+        return Status::Critical;
+    }
     match worst {
         Some(Severity::Critical) => Status::Critical,
         Some(Severity::Warning) => Status::Warning,
@@ -89,7 +92,11 @@ fn said(snapshot: &Snapshot) -> String {
         .iter()
         .filter(|superblock| superblock.state != State::Ok)
         .collect();
-    if unwell.is_empty() {
+    let absent: Vec<_> = snapshot
+        .absent()
+        .map(|mount| mount.mountpoint.as_str())
+        .collect();
+    if unwell.is_empty() && absent.is_empty() {
         let blind = snapshot.observer.degraded.first();
         return match blind {
             Some(why) => format!("{}; {why}", mounts(total)),
@@ -97,6 +104,24 @@ fn said(snapshot: &Snapshot) -> String {
         };
     }
     let mut counts = Vec::new();
+    let mut named = Vec::new();
+    if !absent.is_empty() {
+        let (count, verb) = (absent.len(), if absent.len() == 1 { "is" } else { "are" });
+        counts.push(format!(
+            "{count} of {} expected {verb} missing",
+            snapshot.expected.len()
+        ));
+        named.extend(
+            absent
+                .iter()
+                .take(NAMED_MAX)
+                .map(|point| format!("nothing is mounted on {point}")),
+        );
+        if absent.len() > NAMED_MAX {
+            named.push(format!("{} more missing", absent.len() - NAMED_MAX));
+        }
+    }
+    let mut has_total = false;
     for state in State::ALL
         .into_iter()
         .rev()
@@ -104,27 +129,19 @@ fn said(snapshot: &Snapshot) -> String {
     {
         let count = count(snapshot, state);
         if count > 0 {
-            let of = if counts.is_empty() {
-                format!(" of {}", mounts(total))
-            } else {
+            let of = if std::mem::replace(&mut has_total, true) {
                 String::new()
+            } else {
+                format!(" of {}", mounts(total))
             };
             let verb = if count == 1 { "is" } else { "are" };
             counts.push(format!("{count}{of} {verb} {}", state.name()));
         }
     }
-    let mut named: Vec<String> = unwell
-        .iter()
-        .take(NAMED_MAX)
-        .map(|superblock| {
-            format!(
-                "{} ({}) {}",
-                place(superblock),
-                superblock.id,
-                superblock.reason
-            )
-        })
-        .collect();
+    named.extend(unwell.iter().take(NAMED_MAX).map(|superblock| {
+        let (id, reason) = (superblock.id, &superblock.reason);
+        format!("{} ({id}) {reason}", place(superblock))
+    }));
     if unwell.len() > NAMED_MAX {
         named.push(format!("{} more", unwell.len() - NAMED_MAX));
     }
@@ -133,7 +150,8 @@ fn said(snapshot: &Snapshot) -> String {
 
 /// Ranges as thresholds: dead is critical above 0, what may be a warning only warns above 0.
 fn performance_data(snapshot: &Snapshot) -> String {
-    let mut data = format!("mounts={};;;0", snapshot.superblocks.len());
+    let (mounts, missing) = (snapshot.superblocks.len(), snapshot.absent().count());
+    let mut data = format!("mounts={mounts};;;0 missing={missing};;0;0");
     for (state, thresholds) in [
         (State::Dead, ";0"),
         (State::Hung, "0;"),
@@ -192,6 +210,9 @@ mod tests {
         let mut elsewhere = stuck.clone();
         fixture::move_elsewhere(&mut elsewhere.superblocks[0]);
 
+        let mut missing = fixture::healthy_snapshot();
+        missing.expected = fixture::snapshot().expected;
+
         let said: Vec<String> = [
             fixture::snapshot(),
             many,
@@ -200,6 +221,7 @@ mod tests {
             fixture::healthy_snapshot(),
             none,
             elsewhere,
+            missing,
         ]
         .iter()
         .map(|snapshot| {

@@ -66,6 +66,15 @@ pub fn table(snapshot: &Snapshot, medium: Medium) -> String {
             );
         }
     }
+    for mount in snapshot.absent() {
+        let point = Escaped(&mount.mountpoint);
+        append(
+            &mut out,
+            format_args!(
+                "missing: nothing is mounted on {point}, where the configuration expects it\n"
+            ),
+        );
+    }
     for lack in &snapshot.observer.degraded {
         append(&mut out, format_args!("note: {}\n", Escaped(lack)));
     }
@@ -103,6 +112,10 @@ pub fn verdict(snapshot: &Snapshot) -> String {
         if total == 1 { "mount" } else { "mounts" },
         if dead == 1 { "is" } else { "are" },
     );
+    let missing = snapshot.absent().count();
+    if missing > 0 {
+        append(&mut said, format_args!(", {missing} missing"));
+    }
     for state in State::ALL.into_iter().rev() {
         let count = count(state);
         if count > 0 && !matches!(state, State::Ok | State::Dead) {
@@ -268,8 +281,9 @@ mod tests {
         let mut snapshot = fixture::snapshot();
         assert_eq!(
             verdict(&snapshot),
-            "Checked 5 mounts; 1 is dead, 1 hung, 1 unknown"
+            "Checked 5 mounts; 1 is dead, 1 missing, 1 hung, 1 unknown"
         );
+        snapshot.expected.clear();
         snapshot.superblocks.truncate(1);
         assert_eq!(verdict(&snapshot), "Checked 1 mount; 1 is dead");
         snapshot.superblocks.push(snapshot.superblocks[0].clone());
