@@ -69,6 +69,8 @@ pub enum Input {
     Units(Vec<(u32, Option<Vec<u8>>)>),
     /// Answer to [`Effect::ReadLinks`].
     Links(Links),
+    /// The control groups of version 2, by their ids, that the filter of a trace names now.
+    TraceGroups(Vec<u64>),
     /// Counters of what was lost since attach, by name, and the fill of each map.
     Health(KernelHealth),
     /// How much of something is out of sight now, in words; 0 when all of it is seen again.

@@ -16,6 +16,7 @@ mod recovery;
 mod risk;
 mod tick;
 mod units;
+mod views;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -183,6 +184,8 @@ impl Observer {
             Input::Remembered(incidents) => self.on_remembered(incidents),
             Input::Sysctls(sysctls) => self.sysctls = sysctls,
             Input::Trouble { part, what } => self.health.trouble(part, what),
+            // A trace's own.
+            Input::TraceGroups(_) => {}
             Input::Tick => self.on_tick(),
         }
         std::mem::take(&mut self.effects)

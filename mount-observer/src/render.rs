@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod nagios;
 pub mod status;
 pub mod syslog;
+pub mod trace;
 
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -46,6 +46,8 @@ pub struct Tracked {
     pub nodeid: u64,
     /// Who asked; `None` when found on a list.
     pub caller: Option<Caller>,
+    /// The caller's cgroup v2 id, in a trace.
+    pub cgroup: Option<u64>,
     /// The caller's process as the server sees it, when found on a list.
     pub queue_pid: Option<u32>,
     /// When it was sent, or first seen.
@@ -214,6 +216,7 @@ impl Tracked {
             unique: sent.unique.or(known.and_then(|known| known.unique)),
             nodeid: sent.nodeid,
             caller: (sent.caller.pid != 0).then_some(sent.caller),
+            cgroup: sent.cgroup,
             queue_pid: known.and_then(|known| known.queue_pid),
             start: sent.start,
             is_start_known: true,
@@ -232,6 +235,7 @@ impl Tracked {
             unique: queued.unique,
             nodeid: queued.nodeid,
             caller: None,
+            cgroup: None,
             queue_pid: queued.pid,
             start: queued.age.map_or(now, |age| now.before(age)),
             is_start_known: queued.age.is_some(),

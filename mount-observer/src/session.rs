@@ -45,7 +45,7 @@ impl Session {
         }
         let looks = tracer.looks_after(&input);
         let effects = self.observer.step(now, input);
-        tracer.follow(now, &self.observer, &effects, looks);
+        tracer.follow(&self.observer, &effects, looks);
         effects
     }
 

@@ -86,6 +86,7 @@ impl Written {
                 Wire::WaitFunctions(functions.iter().map(one).collect())
             }
             Input::Names(names) => Wire::Names(names.clone()),
+            Input::TraceGroups(groups) => Wire::TraceGroups(groups.clone()),
             Input::Links(links) => Wire::Links {
                 tid: links.tid,
                 dfd: links.dfd,
@@ -276,6 +277,7 @@ impl Read {
                 let one = |unit: wire::Unit<'_>| (unit.pid, unit.cgroups.map(Cow::into_owned));
                 Input::Units(answers.map(one).collect())
             }
+            Wire::TraceGroups(groups) => Input::TraceGroups(groups),
             Wire::Links {
                 tid,
                 dfd,

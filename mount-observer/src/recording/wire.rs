@@ -51,6 +51,7 @@ pub(super) enum Wire<'a> {
     Waiting(Vec<(u32, u32)>),
     WaitFunctions(Vec<(u64, u64, String)>),
     Names(Vec<(u64, String)>),
+    TraceGroups(Vec<u64>),
     Units(#[serde(borrow)] Vec<Unit<'a>>),
     Links {
         tid: u32,

@@ -29,6 +29,38 @@ impl fmt::Display for Age {
     }
 }
 
+/// Nanoseconds in few letters, three digits at most: `850ns`, `4.1us`, `41ms`, `3.9s`, `1m05s`, `2h03m`.
+#[derive(Clone, Copy, Debug)]
+pub struct Latency(pub u64);
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(ns) = *self;
+        let seconds = ns / NS_PER_S;
+        let mut scaled = |unit_ns: u64, unit: &str| {
+            let tenths = ns / (unit_ns / 10);
+            if tenths < 100 {
+                write!(f, "{}.{}{unit}", tenths / 10, tenths % 10)
+            } else {
+                write!(f, "{}{unit}", tenths / 10)
+            }
+        };
+        if ns < 1_000 {
+            write!(f, "{ns}ns")
+        } else if ns < NS_PER_MS {
+            scaled(1_000, "us")
+        } else if ns < NS_PER_S {
+            scaled(NS_PER_MS, "ms")
+        } else if seconds < 60 {
+            scaled(NS_PER_S, "s")
+        } else if seconds < 3_600 {
+            write!(f, "{}m{:02}s", seconds / 60, seconds % 60)
+        } else {
+            write!(f, "{}h{:02}m", seconds / 3_600, seconds / 60 % 60)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +94,36 @@ mod tests {
                 "1 h 00 min",
                 "2 h 03 min",
                 "4 d 06 h"
+            ]
+        );
+    }
+
+    #[test]
+    fn latencies_are_short() {
+        let said: Vec<String> = [
+            0,
+            999,
+            1_000,
+            4_199,
+            41_999,
+            410_000,
+            NS_PER_MS,
+            4_100_000,
+            999_999_999,
+            NS_PER_S,
+            9_990_000_000,
+            10 * NS_PER_S,
+            59_999 * NS_PER_MS,
+            65 * NS_PER_S,
+            7_400 * NS_PER_S,
+        ]
+        .map(|ns| Latency(ns).to_string())
+        .into();
+        assert_eq!(
+            said,
+            [
+                "0ns", "999ns", "1.0us", "4.1us", "41us", "410us", "1.0ms", "4.1ms", "999ms",
+                "1.0s", "9.9s", "10s", "59s", "1m05s", "2h03m"
             ]
         );
     }

@@ -145,6 +145,11 @@ pub struct Matcher {
 }
 
 impl Filter {
+    /// Whether every superblock in scope is shown.
+    pub fn names_no_mount(&self) -> bool {
+        self.mounts.is_empty() && self.fstypes.is_empty()
+    }
+
     /// Whether control groups decide.
     pub fn asks_for_groups(&self) -> bool {
         !(self.cgroups.is_empty() && self.units.is_empty() && self.containers.is_empty())

@@ -1,5 +1,7 @@
 //! What a trace shows: one line per operation that ended or blocks, alerts, and what was lost.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use crate::{
@@ -13,7 +15,12 @@ pub enum Line {
     /// An operation.
     Operation(Box<OperationLine>),
     /// An alert of the observer changed.
-    Alert(Box<Transition>),
+    Alert {
+        /// When.
+        at: Wall,
+        /// How.
+        transition: Box<Transition>,
+    },
     /// Something was not seen.
     Lost(Lost),
 }
@@ -41,10 +48,10 @@ pub struct OperationLine {
     pub at: Wall,
     /// Who asked; `None` where that is not known.
     pub caller: Option<Caller>,
-    /// The superblock's number; `None` where the kernel side could not tell.
-    pub dev: Option<Dev>,
-    /// Where it is mounted, and its type; `None` where no mount table shows it.
-    pub place: Option<Place>,
+    /// The superblock's number.
+    pub dev: Dev,
+    /// Where it is mounted, and its type.
+    pub place: Arc<Place>,
     /// What was asked; `None` for a task that waits, and nobody knows in which call.
     pub operation: Option<Operation>,
     /// The kernel function such a task waits in.

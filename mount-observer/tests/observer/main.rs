@@ -6,5 +6,6 @@ mod properties;
 mod scenarios;
 mod script;
 mod show;
+mod traces;
 mod turns;
 mod world;

@@ -180,7 +180,7 @@ proptest! {
     #[test]
     fn every_operation_is_on_exactly_one_account(history in history()) {
         let world = script::live(&history);
-        let snapshot = world.observer.snapshot();
+        let snapshot = world.session.snapshot();
         let counted: u64 = world.totals.values().map(|total| total.count).sum();
         prop_assert_eq!(accounted(&snapshot), counted);
     }
@@ -204,7 +204,7 @@ proptest! {
                 }
             }
         }
-        for superblock in &world.observer.snapshot().superblocks {
+        for superblock in &world.session.snapshot().superblocks {
             let shown = firing.get(&superblock.id.to_string());
             let is_alerting = superblock.severity.is_some();
             prop_assert_eq!(shown.and_then(|kind| kind.state()), is_alerting.then_some(superblock.state));
@@ -228,7 +228,7 @@ proptest! {
             let all = snapshot.superblocks.iter();
             all.map(|s| (s.id, s.operations.clone())).collect::<Vec<_>>()
         };
-        let (rare, often) = (rare.observer.snapshot(), often.observer.snapshot());
+        let (rare, often) = (rare.session.snapshot(), often.session.snapshot());
         // Where a superblock came or went in between, only the sum is the same.
         prop_assert_eq!(accounted(&rare), accounted(&often));
         let is_table_change = |line: &str| line.contains("mount") || line.contains("detach");

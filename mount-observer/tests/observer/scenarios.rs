@@ -48,8 +48,8 @@ scenarios! {
     forced_unmount_that_succeeds_says_nothing
     forced_unmount_unseen_says_nothing_either
     forked_server_keeps_the_connection
-    fusectl_abort_says_who
     fuse_without_its_programs_is_unknown
+    fusectl_abort_says_who
     hang_of_unknown_age_in_a_single_look_is_unknown
     hang_older_than_the_observer_is_seen_at_once
     incident_comes_back_and_stays_the_same
@@ -102,6 +102,10 @@ scenarios! {
     stopped_server_is_hung_before_anybody_waits
     stopped_server_with_a_blocked_stat_is_hung
     table_from_before_the_unmount_proves_no_death
+    trace_ends_after_so_many_operations
+    trace_narrows_and_counts_what_it_shows
+    trace_says_what_it_lost
+    trace_shows_what_blocks_while_it_does_and_when_it_ends
     unmount_known_before_its_table_says_nothing
     unmount_seen_late_in_another_namespace_says_nothing
     unmount_whose_abort_is_seen_says_nothing

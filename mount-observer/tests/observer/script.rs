@@ -41,6 +41,10 @@
 //! incidents                      what the journal holds
 //! restart                        the observer is killed, and another begins with the journal
 //! reboot                         the machine is, and all its mounts are gone
+//! trace [KEY=VALUE|failed]       a trace runs beside, and its lines are shown; first lines only
+//! call 0:52 /mnt/a/x statx stat[12] [errno=EIO] [latency=3ms]    a traced system call ends
+//! vanish #7                      it is there no more, and its record was lost
+//! trace-summary                  what the trace comes to
 //! show [evidence|failures]       the state of every superblock, with the facts or the victims
 //! ```
 
@@ -58,9 +62,10 @@ use zerocopy::IntoBytes;
 
 use crate::{
     show::show,
+    traces,
     world::{
         Connection, FUSE_PROBES, Failed, Mount, PROBES, Process, Request, START, Server, Sleeper,
-        World,
+        Traced, World,
     },
 };
 
@@ -72,6 +77,7 @@ pub(crate) fn run(script: &str) -> String {
         is_initial_pid_namespace: true,
         is_single_look: false,
     };
+    let mut trace = None;
     let mut world = None;
     for (number, line) in (1..).zip(script.lines()) {
         let line = line.split(" # ").next().unwrap_or_default().trim();
@@ -82,10 +88,12 @@ pub(crate) fn run(script: &str) -> String {
         match words.as_slice() {
             ["set", key, value] => set(&mut config, key, value),
             ["include", fstype] => config.scope.include_fstypes.push((*fstype).to_owned()),
+            ["trace", options @ ..] => trace = Some(traces::options(options)),
             ["info", "nested-pid-namespace"] => info.is_initial_pid_namespace = false,
             ["info", "single-look"] => info.is_single_look = true,
             words => {
-                let world = world.get_or_insert_with(|| World::new(config.clone(), info));
+                let world =
+                    world.get_or_insert_with(|| World::new(config.clone(), info, trace.clone()));
                 statement(world, words).unwrap_or_else(|| panic!("line {number}: {line}"));
             }
         }
@@ -100,7 +108,7 @@ pub(crate) fn live(history: &[(u64, String)]) -> World {
         is_initial_pid_namespace: true,
         is_single_look: false,
     };
-    let mut world = World::new(Config::default(), info);
+    let mut world = World::new(Config::default(), info, None);
     let mut at_ms = 0;
     for (pause_ms, line) in history {
         at_ms += pause_ms;
@@ -231,6 +239,7 @@ fn learn(world: &mut World, first: &str, rest: &[&str]) -> Option<()> {
                 "totals_full",
                 "slot_collisions",
                 "lost_probe_runs",
+                "trace_lost",
             ];
             let name = known.into_iter().find(|name| rest.first() == Some(name))?;
             let lost: u64 = rest.get(1)?.parse().ok()?;
@@ -263,6 +272,11 @@ fn learn(world: &mut World, first: &str, rest: &[&str]) -> Option<()> {
         "restart" => world.restart(7),
         "reboot" => world.reboot(),
         "show" => show(world, rest),
+        "vanish" => {
+            world.requests.remove(&request_number(rest.first()?)?)?;
+        }
+        "call" => call(world, rest)?,
+        "trace-summary" => world.show_summary(),
         _ => return None,
     }
     Some(())
@@ -410,6 +424,22 @@ fn fail(world: &mut World, words: &[&str]) -> Option<()> {
         errno: errno(name)?,
         path,
         cause: option(options, "cause").map_or(Some(0), dev)?,
+        caller: process(caller)?,
+    });
+    Some(())
+}
+
+fn call(world: &mut World, words: &[&str]) -> Option<()> {
+    let [number, path, operation, caller, options @ ..] = words else {
+        return None;
+    };
+    let latency = duration(option(options, "latency").unwrap_or("1ms"))?;
+    world.trace_call(&Traced {
+        dev: dev(number)?,
+        op: Operation::from_name(operation)?.0.to_wire(),
+        errno: option(options, "errno").map_or(Some(0), errno)?,
+        latency_ns: u64::try_from(latency.as_nanos()).ok()?,
+        path,
         caller: process(caller)?,
     });
     Some(())

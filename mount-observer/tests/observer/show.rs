@@ -9,7 +9,7 @@ use crate::world::World;
 /// Writes the state of every superblock to the log.
 pub(crate) fn show(world: &mut World, details: &[&str]) {
     let at = world.elapsed() / 1_000_000;
-    let snapshot = world.observer.snapshot();
+    let snapshot = world.session.snapshot();
     let log = &mut world.log;
     writeln!(log, "@{}.{:03}s", at / 1000, at % 1000).unwrap();
     for superblock in &snapshot.superblocks {

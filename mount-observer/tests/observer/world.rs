@@ -6,6 +6,7 @@
 mod incidents;
 mod readings;
 mod records;
+mod traces;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -17,10 +18,11 @@ use mount_observer::{
     config::Config,
     incident::Incident,
     input::{ConnectionCheck, ConnectionState, Effect, Input, Links, SelfInfo},
-    observer::Observer,
     render::alert_line,
+    session::Session,
     superblock::Dev,
     time::{Mono, Now, Wall},
+    trace::Options,
 };
 use mount_observer_common::{AbortCause, Op, TotalsValue, bucket_of};
 use zerocopy::IntoBytes;
@@ -29,6 +31,7 @@ use crate::show;
 
 pub(crate) use readings::{FUSE_PROBES, PROBES};
 pub(crate) use records::Failed;
+pub(crate) use traces::{Traced, session};
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 /// When the scenario begins, so that things can be older than it.
@@ -108,8 +111,10 @@ pub(crate) struct Sleeper {
 /// The whole of it.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct World {
-    pub(crate) observer: Observer,
+    pub(crate) session: Session,
     pub(crate) config: Config,
+    /// What a trace beside the observer is to do, if there is one.
+    pub(crate) trace: Option<Options>,
     pub(crate) now: u64,
     pub(crate) tables: BTreeMap<u32, Vec<Mount>>,
     pub(crate) servers: Vec<Server>,
@@ -147,9 +152,10 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(config: Config, info: SelfInfo) -> Self {
+    pub(crate) fn new(config: Config, info: SelfInfo, trace: Option<Options>) -> Self {
         let mut world = Self {
-            observer: Observer::new(&config, info).unwrap(),
+            session: session(&config, info, trace.as_ref()),
+            trace,
             config,
             now: START,
             tables: BTreeMap::new(),
@@ -222,7 +228,7 @@ impl World {
     /// The configuration is read again, with one more type of filesystem left out.
     pub(crate) fn exclude(&mut self, fstype: &str) {
         self.config.scope.exclude_fstypes.push(fstype.to_owned());
-        for effect in self.observer.reconfigure(&self.config).unwrap() {
+        for effect in self.session.reconfigure(&self.config).unwrap() {
             self.answer(effect);
         }
     }
@@ -278,7 +284,9 @@ impl World {
         };
         self.depth += 1;
         assert!(self.depth < DEPTH_MAX, "answers lead to questions for ever");
-        for effect in self.observer.step(now, input) {
+        let effects = self.session.step(now, input);
+        self.show_lines();
+        for effect in effects {
             self.answer(effect);
         }
         self.depth -= 1;
@@ -431,6 +439,7 @@ impl World {
         let latency = request.is_tracked.then_some(latency);
         let op = Op::Fuse(request.opcode).to_wire();
         self.count(request.dev, op, errno, 1, latency);
+        self.trace_request(number, &request, errno);
         if matches!(errno, 5 | 103 | 107) {
             let record = self.record(
                 1,

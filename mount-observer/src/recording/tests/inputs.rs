@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Variants of [`Input`] that the strategy below can make.
-pub(super) const VARIANTS: usize = 25;
+pub(super) const VARIANTS: usize = 26;
 
 /// A number for each variant: one that is added does not compile here.
 pub(super) fn variant(input: &Input) -> usize {
@@ -45,6 +45,7 @@ pub(super) fn variant(input: &Input) -> usize {
         Input::Sysctls(_) => 22,
         Input::Trouble { .. } => 23,
         Input::Tick => 24,
+        Input::TraceGroups(_) => 25,
     }
 }
 
@@ -215,6 +216,7 @@ fn other_input() -> impl Strategy<Value = Input> {
         Just(Input::Remembered(vec![fixture::full_incident()])),
         vec((word(), word()), 0..3).prop_map(Input::Sysctls),
         (name(), option::of(word())).prop_map(|(part, what)| Input::Trouble { part, what }),
+        vec(any::<u64>(), 0..3).prop_map(Input::TraceGroups),
         Just(Input::Tick),
     ]
 }
@@ -222,7 +224,7 @@ fn other_input() -> impl Strategy<Value = Input> {
 pub(super) fn said() -> impl Strategy<Value = Said> {
     prop_oneof![
         14 => kernel_input().prop_map(Said::Input),
-        11 => other_input().prop_map(Said::Input),
+        12 => other_input().prop_map(Said::Input),
         1 => any::<u64>().prop_map(Said::Lost),
         1 => any::<u64>().prop_map(|storm_errors| {
             let mut config = Config::default();

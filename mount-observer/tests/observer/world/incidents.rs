@@ -5,11 +5,10 @@ use std::fmt::Write as _;
 use mount_observer::{
     incident::Incident,
     input::{BootId, Input, SelfInfo, WaitFunction},
-    observer::Observer,
     time::{Mono, Wall},
 };
 
-use super::{FUNCTIONS, START, World};
+use super::{FUNCTIONS, START, World, session};
 
 impl World {
     /// Takes an incident as it is to be kept: what is whole now must be readable as it was written.
@@ -39,7 +38,7 @@ impl World {
             is_initial_pid_namespace: true,
             is_single_look: false,
         };
-        self.observer = Observer::new(&self.config, info).unwrap();
+        self.session = session(&self.config, info, self.trace.as_ref());
         self.totals.clear();
         self.watched.clear();
         self.following.clear();
