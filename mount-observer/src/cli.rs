@@ -6,6 +6,7 @@ pub(crate) mod incidents;
 mod manual;
 mod place;
 pub(crate) mod silence;
+pub(crate) mod top;
 
 pub(crate) use manual::{completion, man_page};
 
@@ -60,6 +61,17 @@ Exits with 0 whatever it finds, unless --nagios is given. It looks for itself an
 running daemon. What a look cannot see is what needs watching: error storms and slowness are `run`'s
 business, and one look cannot tell a lost reply (stuck) from a hang.")]
     Status(StatusArgs),
+    /// Full screen: every mount, the worst first, live; an opened one with all that waits in it
+    #[command(after_help = "\
+Examples:
+  mount-observer top
+  mount-observer top --url http://storage-7:9967
+  mount-observer top --attach             beside a daemon, or where none runs
+
+Asks the daemon that runs here, else attaches by itself (as root; what is shown begins then). Needs a
+terminal of 80x24 or more; NO_COLOR is heeded. ? tells the keys, q quits. Exits with 0 however it was
+ended, with 1 where it cannot look, with 2 without a terminal.")]
+    Top(top::TopArgs),
     /// What a path lies on, who serves it, who holds it and waits for it, and what to do
     #[command(after_help = "\
 Examples:

@@ -39,4 +39,5 @@ pub mod store;
 pub mod symbols;
 mod syscalls;
 pub mod tick;
+pub mod top;
 pub mod watch;

@@ -18,6 +18,7 @@ use mount_observer::{
         look::look,
         recover,
         run::run,
+        top::TopError,
     },
     documents,
     render::{self, nagios},
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Run(args) => observe(args),
         Command::Status(args) => status(&args),
         Command::Check(args) => check_kernel(&args),
+        Command::Top(args) => cli::top::show(&args).map(|()| 0),
         Command::Explain(args) => cli::explain::answer(&args).and_then(|text| {
             show(&text)?;
             Ok(0)
@@ -71,7 +73,9 @@ fn main() -> ExitCode {
             plugin_line(status, &line).into()
         }
         Err(error) => {
-            let is_usage = error.is::<ConfigFileError>() || error.is::<clap::Error>();
+            let is_usage = error.is::<ConfigFileError>()
+                || error.is::<clap::Error>()
+                || matches!(error.downcast_ref(), Some(TopError::NoTerminal));
             // Standard error may be closed; there is nobody else to tell.
             writeln!(std::io::stderr(), "mount-observer: {error:#}").ok();
             ExitCode::from(if is_usage { USAGE } else { FAILED })

@@ -16,7 +16,11 @@ pub mod screen;
 mod text;
 
 use self::history::History;
-pub use self::look::{Incident, Look};
+pub use self::{
+    look::{Incident, Incidents, Look},
+    page::lines,
+    text::{Line, Tone},
+};
 use crate::time::{Mono, Now};
 
 /// A snapshot that is older than this is said to be old, ns: three looks that did not come.

@@ -44,7 +44,7 @@ fn documents_are_printed() {
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in ["run", "status", "check", "print"] {
+    for command in ["run", "status", "top", "check", "print"] {
         let output = mount_observer(&[command, "--help"]);
         assert_eq!(output.status.code(), Some(0), "{command}");
         let help = text(&output.stdout);
@@ -54,6 +54,15 @@ fn every_command_explains_itself_with_examples() {
             "{help}"
         );
     }
+}
+
+#[test]
+fn a_full_screen_without_a_terminal_is_a_mistake_that_names_the_way_out() {
+    let output = mount_observer(&["top"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(text(&output.stdout), "");
+    let said = text(&output.stderr);
+    assert!(said.contains("mount-observer status"), "{said}");
 }
 
 #[test]

@@ -45,6 +45,7 @@ use crate::{
     time::Now,
 };
 
+pub(in crate::daemon) use self::client::receiver;
 pub(super) use self::grants::grants;
 pub use self::{
     counters::Tally,

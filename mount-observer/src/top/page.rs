@@ -12,7 +12,7 @@ const COLUMNS_MIN: usize = 80;
 const ROWS_MIN: usize = 24;
 
 /// The screen in exactly so many lines of exactly so many columns.
-pub(super) fn lines(top: &Top, now: Now, columns: usize, rows: usize) -> Vec<Line> {
+pub fn lines(top: &Top, now: Now, columns: usize, rows: usize) -> Vec<Line> {
     let mut lines = if columns < COLUMNS_MIN || rows < ROWS_MIN {
         too_small(top, now, columns, rows)
     } else {

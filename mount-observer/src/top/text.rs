@@ -7,7 +7,7 @@ use crate::{render::escape::Escaped, text::append};
 
 /// How a piece of text is meant; the screen decides on colours, and does without where there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Tone {
+pub enum Tone {
     /// As is.
     #[default]
     Plain,
@@ -31,9 +31,9 @@ pub(super) enum Tone {
 
 /// One line of the screen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Line {
+pub struct Line {
     /// Pieces from left to right.
-    pub(super) pieces: Vec<(String, Tone)>,
+    pub pieces: Vec<(String, Tone)>,
 }
 
 impl Line {

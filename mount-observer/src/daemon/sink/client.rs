@@ -145,7 +145,7 @@ impl Client {
 
 /// Who is meant by a URL: scheme, host and port. All else may be secret: chat services have the
 /// credential in the path, others in the query or before the `@`.
-pub(super) fn receiver(url: &str) -> String {
+pub(in crate::daemon) fn receiver(url: &str) -> String {
     let Ok(uri) = url.parse::<Uri>() else {
         return "the receiver".to_owned();
     };
