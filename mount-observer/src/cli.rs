@@ -5,6 +5,8 @@ pub(crate) mod explain;
 pub(crate) mod incidents;
 mod manual;
 mod place;
+pub(crate) mod record;
+pub(crate) mod replay;
 pub(crate) mod silence;
 pub(crate) mod top;
 
@@ -30,7 +32,7 @@ Examples:
   mount-observer check                    what this kernel allows, and what is missing
 
 Exit codes: 0 ok, 1 failure at run time, 2 bad command line or configuration, 3 `check` found
-something missing. `status --nagios` uses 0 ok, 1 warning, 2 critical, 3 unknown."
+something missing, or a recording is damaged. `status --nagios` uses 0 ok, 1 warning, 2 critical, 3 unknown."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -48,6 +50,8 @@ Examples:
 
 The log goes to standard error, or to the journal when systemd started us. A flag overrides the
 file. SIGHUP reads the file again; SIGTERM and SIGINT end it.
+--record writes all that is learnt to a file of bounded size; where that fails (a full disk), the observer
+goes on, says so, and exits with 1 in the end. Recordings name processes and paths.
 Needs CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and CAP_SYSLOG; root has them.")]
     Run(RunArgs),
     /// One look at every mount, no daemon needed
@@ -108,6 +112,19 @@ Example:
 The mount must be in the configuration ([[recover]]). The daemon repairs by itself once all conditions
 hold; this shows them one by one. Exits with 0 whatever the answer.")]
     Recover(RecoverArgs),
+    /// What was recorded, decided again: alerts, lines of a trace, and what was known in the end
+    #[command(after_help = "\
+Examples:
+  mount-observer run --record session.mor
+  mount-observer replay session.mor
+  mount-observer replay session.mor --json | jq 'select(.type == \"alert\")'
+  mount-observer replay session.mor --speed 10 --serve=127.0.0.1:9968
+  mount-observer replay --info /var/lib/mount-observer/recordings/20260102T030405.123-0.52.mor
+
+On any machine, without privileges. Times are those of the recording. Exits with 0 when the recording
+was read to its end, with 1 on a failure, with 3 when it is damaged or was cut off: it is replayed up to
+there, and standard error says where that is.")]
+    Replay(replay::ReplayArgs),
     /// Keep alerts about some mount points from the sinks for a while, list such silences, end them
     #[command(after_help = "\
 Examples:
@@ -196,6 +213,8 @@ pub(crate) struct RunArgs {
     /// Messages of the eBPF programs themselves [default: off]
     #[arg(long = "log.bpf", value_name = "LEVEL")]
     log_bpf: Option<BpfArg>,
+    #[command(flatten)]
+    pub(crate) record: record::RecordArgs,
 }
 
 #[derive(Args, Debug)]

@@ -4,6 +4,7 @@ mod confine;
 mod document;
 mod keys;
 mod parse;
+mod record;
 mod recovery;
 mod sinks;
 mod validate;
@@ -18,6 +19,7 @@ pub use confine::{Confine, Confinement};
 pub use document::{commented_default, markdown};
 pub use keys::{KEYS, Key};
 pub use parse::{ConfigError, Problem, listen_address};
+pub use record::Record;
 pub use recovery::{Recover, Recovery};
 pub use sinks::{Alertmanager, Exec, Facility, Pushgateway, Syslog, Textfile, ToldOf, Webhook};
 
@@ -39,6 +41,8 @@ pub struct Config {
     pub detect: Detect,
     /// Where incidents are remembered.
     pub storage: Storage,
+    /// What is recorded of what led to them.
+    pub record: Record,
     /// How careful a recovery is.
     pub recovery: Recovery,
     /// Mounts that may be repaired.

@@ -38,6 +38,9 @@ const DROPS: [Counter; 9] = [
 /// hides one call at most, and hardly ever one that concerns an observed filesystem.
 pub const CALLS_MISSED: &str = "calls_missed";
 
+/// Counter of the recorder: inputs that are missing in a recording. Nothing was decided without them.
+pub const NOT_RECORDED: &str = "not_recorded";
+
 /// What the pure part itself refuses, besides what its collections count.
 const REFUSALS: [&str; 3] = ["paths_refused", "records_undecodable", "rows_undecodable"];
 
@@ -245,6 +248,7 @@ impl Health {
         let mut all: BTreeMap<_, _> = always.map(|name| (name, self.counter(name))).collect();
         all.extend(REFUSALS.map(|name| (name, 0)));
         all.insert(CALLS_MISSED, 0);
+        all.insert(NOT_RECORDED, 0);
         let kernel = self.kernel.counters.iter().copied();
         all.extend(kernel.filter(|(name, _)| is_drop(name)));
         all.extend(self.refused.iter().map(|(name, count)| (*name, *count)));
@@ -296,6 +300,7 @@ fn missing_text(probe: &ProbeHealth) -> String {
 fn is_drop(name: &str) -> bool {
     DROPS.iter().any(|counter| counter.name() == name)
         || name == CALLS_MISSED
+        || name == NOT_RECORDED
         || name.starts_with(SHELL_LOSS)
 }
 

@@ -33,6 +33,7 @@ pub mod plan;
 pub mod recording;
 pub mod recovery;
 pub mod render;
+pub mod replay;
 pub mod requests;
 pub mod scope;
 pub mod session;

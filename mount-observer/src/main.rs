@@ -53,6 +53,7 @@ fn main() -> ExitCode {
             Ok(0)
         }),
         Command::Recover(args) => recover(&args),
+        Command::Replay(args) => cli::replay::answer(&args),
         Command::Silence(args) => cli::silence::answer(&args).and_then(|text| {
             show(&text)?;
             Ok(0)
@@ -101,10 +102,12 @@ fn misspoken(error: &clap::Error) -> ExitCode {
 
 fn observe(args: RunArgs) -> anyhow::Result<u8> {
     let path = args.settings.config.clone();
+    let recorded = args.record.options();
+    let recorded = recorded.context("cannot find the working directory")?;
     let source = ConfigSource::new(path, move |config| args.apply(config));
     let config = source.read()?;
     let log = log::start(&config.log);
-    run(&config, source, &log)?;
+    run(&config, source, &log, recorded.as_ref())?;
     Ok(0)
 }
 

@@ -59,6 +59,45 @@ pub enum Said {
     Lost(u64),
 }
 
+impl Said {
+    /// What kind it is, for people.
+    pub const fn name(&self) -> &'static str {
+        let input = match self {
+            Self::Input(input) => input,
+            Self::Reconfigure(_) => return "reconfigure",
+            Self::Lost(_) => return "lost",
+        };
+        match input {
+            Input::Record(_) => "record",
+            Input::Totals(_) => "totals",
+            Input::InFlight(_) => "in_flight",
+            Input::Holders(_) => "holders",
+            Input::Tasks { .. } => "tasks",
+            Input::ShadowWrites(_) => "shadow_writes",
+            Input::Files { .. } => "files",
+            Input::Connection(_) => "connection",
+            Input::Mountinfo { .. } => "mountinfo",
+            Input::Namespaces(_) => "namespaces",
+            Input::Waiting(_) => "waiting",
+            Input::WaitFunctions(_) => "wait_functions",
+            Input::Names(_) => "names",
+            Input::Units(_) => "units",
+            Input::Links(_) => "links",
+            Input::Health(_) => "health",
+            Input::Unseen { .. } => "unseen",
+            Input::Layout { .. } => "layout",
+            Input::RecoveryEnabled(_) => "recovery_enabled",
+            Input::RecoveryRuns(_) => "recovery_runs",
+            Input::RecoveryDone { .. } => "recovery_done",
+            Input::Remembered(_) => "remembered",
+            Input::Sysctls(_) => "sysctls",
+            Input::Trouble { .. } => "trouble",
+            Input::TraceGroups(_) => "trace_groups",
+            Input::Tick => "tick",
+        }
+    }
+}
+
 /// The beginning of a file.
 fn prefix() -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();

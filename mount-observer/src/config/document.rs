@@ -46,7 +46,7 @@ pub fn markdown() -> String {
          The file is TOML, given with `--config FILE`, else `/etc/mount-observer.toml` where that exists. Every key has a default and an empty file is \
          a valid one. An unknown key is an error that names the nearest known key. `SIGHUP` reads the \
          file again; a file with an error changes nothing and is reported. A change of \
-         `web.listen_address`, `log.*`, `probes.*`, `confine.*` or `storage.*` needs a restart. \
+         `web.listen_address`, `log.*`, `probes.*`, `confine.*`, `storage.*` or `record.*` needs a restart. \
          `mount-observer print config` prints the whole file with every default, commented.\n",
     );
     for section in SECTIONS {

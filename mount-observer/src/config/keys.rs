@@ -81,6 +81,11 @@ pub(super) const SECTIONS: &[Section] = &[
     Section::new("detect", "When something is wrong."),
     Section::new("storage", "Where incidents are remembered."),
     Section::new(
+        "record",
+        "The flight recorder: what led to an alert is saved as a recording, for `mount-observer replay`, \
+         below `storage.path` in `recordings/`, by the incident's id.",
+    ),
+    Section::new(
         "recovery",
         "How careful a recovery is. Nothing is repaired without `[[recover]]`.",
     ),

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use globset::Glob;
 
 use super::{
-    Config, Detect, Expect, Probes, Recover, Recovery, Scope, Storage, Web,
+    Config, Detect, Expect, Probes, Record, Recover, Recovery, Scope, Storage, Web,
     keys::{KEYS, Key},
     parse::{ConfigError, Problem, listen_address},
 };
@@ -15,6 +15,9 @@ use crate::{alert::AlertKind, expected::normal, recovery::Step};
 
 /// From one page, the smallest ring buffer there is, to 64 MiB.
 const RING_BYTES: RangeInclusive<u32> = 4096..=64 << 20;
+
+/// From what holds a minute of a quiet host, to 256 MiB.
+const FLIGHT_BYTES: RangeInclusive<u64> = 1 << 20..=256 << 20;
 
 /// Less would hold hardly an incident: 1 MiB.
 const STORAGE_BYTES_MIN: u64 = 1 << 20;
@@ -32,6 +35,7 @@ impl Config {
         self.scope.validate(&mut complaints);
         self.expect.validate(&mut complaints);
         self.storage.validate(&mut complaints);
+        self.record.validate(&mut complaints);
         self.detect.validate(&mut complaints);
         self.recovery.validate(&mut complaints);
         if !self.recover.is_empty() && !self.recovery.dry_run && self.storage.path.is_empty() {
@@ -152,6 +156,27 @@ impl Storage {
         if self.max_bytes < STORAGE_BYTES_MIN {
             let takes = takes("storage", "max_bytes");
             complaints.add("storage", "max_bytes", &format!("must be {takes}"));
+        }
+    }
+}
+
+impl Record {
+    fn validate(self, complaints: &mut Complaints<'_>) {
+        let mut complain = |name| {
+            complaints.add(
+                "record",
+                name,
+                &format!("must be {}", takes("record", name)),
+            );
+        };
+        if !FLIGHT_BYTES.contains(&self.flight_bytes) {
+            complain("flight_bytes");
+        }
+        if self.keep_files == 0 {
+            complain("keep_files");
+        }
+        if self.keep_bytes < STORAGE_BYTES_MIN {
+            complain("keep_bytes");
         }
     }
 }

@@ -7,13 +7,20 @@ use std::{
 };
 
 use super::{
-    clock, kernel::Attached, links, log, maps::Maps, maps::MapsError, scan::ConnectionChecker,
+    clock,
+    kernel::Attached,
+    links, log,
+    maps::Maps,
+    maps::MapsError,
+    record::{self, Recorder},
+    scan::ConnectionChecker,
     symbols::Symbols,
 };
 use crate::{
     alert::Transition,
     config::Config,
-    incident::Incident,
+    health::NOT_RECORDED,
+    incident::{Incident, IncidentId},
     input::{ConnectionCheck, Effect, Input, KernelHealth, ProbeHealth},
     plan::KernelFacts,
     recovery::{Job, RecoveryRun},
@@ -29,6 +36,9 @@ const ROUNDS_MAX: usize = 4;
 
 /// For the first moments: who waits behind a lock, and why a connection was aborted, is told by it.
 const SYMBOLS_TO_COME: &str = "list of kernel symbols: being read";
+
+/// The name under which the snapshot tells of the recorder.
+const RECORDING: &str = "recording";
 
 /// What the observer asked for and the engine cannot do in passing.
 #[derive(Debug, Default)]
@@ -67,6 +77,9 @@ pub struct Wanted {
 #[derive(Debug)]
 pub struct Engine {
     session: Session,
+    recorder: Option<Box<Recorder>>,
+    /// What the observer was told of the recorder.
+    recorder_trouble: Option<String>,
     maps: Maps,
     checker: Option<ConnectionChecker>,
     probes: Vec<ProbeHealth>,
@@ -94,6 +107,8 @@ impl Engine {
     ) -> Self {
         Self {
             session,
+            recorder: None,
+            recorder_trouble: None,
             maps,
             checker,
             probes,
@@ -106,6 +121,25 @@ impl Engine {
             watches_failed: 0,
             counters: Vec::new(),
         }
+    }
+
+    /// Has everything recorded that it is fed from now on.
+    #[must_use]
+    pub fn recorded_by(mut self, recorder: Option<Recorder>) -> Self {
+        self.recorder = recorder.map(Box::new);
+        self
+    }
+
+    /// Has what led to an alert saved, where there is a flight recorder.
+    pub fn save_recording(&mut self, incident: &IncidentId) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.save(incident);
+        }
+    }
+
+    /// Ends the recording, if there is one, and says what came of it.
+    pub fn finish_recording(&mut self) -> Option<record::Report> {
+        self.recorder.take().map(|recorder| recorder.finish())
     }
 
     /// Takes inputs in their order, and everything that follows from them.
@@ -133,6 +167,15 @@ impl Engine {
         match self.maps.counters() {
             Ok(counters) => self.counters = counters,
             Err(error) => lost(&mut self.reads_failed, "read the counters", &error),
+        }
+        let trouble = self.recorder.as_ref();
+        let trouble = trouble.and_then(|recorder| recorder.trouble());
+        if trouble != self.recorder_trouble {
+            self.recorder_trouble.clone_from(&trouble);
+            self.pending.push_back(Input::Trouble {
+                part: RECORDING,
+                what: trouble,
+            });
         }
         // Last, so that what was not read now is known to be old when it is decided upon.
         self.pending.push_back(Input::Health(self.health()));
@@ -270,6 +313,9 @@ impl Engine {
     /// Goes on with other thresholds and another scope.
     pub fn reconfigure(&mut self, config: &Config) -> Result<(), ScopeError> {
         let effects = self.session.reconfigure(config)?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.reconfigure(clock::now(), config);
+        }
         let result = self.maps.set_slow_ns(slow_ns(config));
         self.note("set the slow threshold", result);
         for effect in effects {
@@ -282,7 +328,11 @@ impl Engine {
     fn settle(&mut self) {
         for _ in 0..ROUNDS_MAX {
             while let Some(input) = self.pending.pop_front() {
-                for effect in self.session.step(clock::now(), input) {
+                let now = clock::now();
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.note(now, &input);
+                }
+                for effect in self.session.step(now, input) {
                     self.carry_out(effect);
                 }
             }
@@ -363,8 +413,11 @@ impl Engine {
             ("lost_map_reads", self.reads_failed),
             ("lost_watches", self.watches_failed),
         ];
+        let recorder = self.recorder.as_ref();
+        let recorder = recorder.map(|recorder| (NOT_RECORDED, recorder.lost()));
+        let counters = self.counters.iter().copied().chain(own);
         KernelHealth {
-            counters: self.counters.iter().copied().chain(own).collect(),
+            counters: counters.chain(recorder).collect(),
             maps: self.maps.fill_levels(),
             probes: self.probes.clone(),
         }

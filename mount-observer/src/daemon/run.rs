@@ -25,12 +25,13 @@ use super::{
     http::Heartbeats,
     log,
     notify::ServiceManager,
+    record,
     sink::Sinks,
     store::SilenceWatch,
     watch::{Turn, Watch},
 };
 use crate::{
-    alert::Transition,
+    alert::{Change, Transition},
     config::Config,
     notify::Silences,
     render::status::verdict,
@@ -89,7 +90,8 @@ impl Daemon {
         self.service.stopping();
         self.keeper.end();
         self.sinks.end(SINKS_END_MAX);
-        Ok(())
+        let recording = self.watch.engine.finish_recording();
+        recording.map_or(Ok(()), recorded)
     }
 
     fn reconfigure(&mut self, config: Config) {
@@ -135,6 +137,11 @@ impl Daemon {
         if let Some(silences) = self.silences.take() {
             self.sinks.set_silences(Silences::new(silences));
         }
+        for transition in transitions {
+            if transition.change == Change::Firing {
+                self.watch.engine.save_recording(&transition.incident);
+            }
+        }
         if !transitions.is_empty() {
             let summary = verdict(&self.watch.engine.snapshot());
             log::summary(transitions, &summary);
@@ -155,9 +162,24 @@ fn awaits_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("[probes]", new.probes != old.probes),
         ("[confine]", new.confine != old.confine),
         ("[storage]", new.storage != old.storage),
+        ("[record]", new.record != old.record),
     ];
     let changed = changed.into_iter().filter(|(_, has_changed)| *has_changed);
     changed.map(|(section, _)| section).collect()
+}
+
+/// Says what came of the recording that was asked for; an error where it ended early.
+fn recorded(report: record::Report) -> Result<(), RunError> {
+    let Some(path) = report.path else {
+        return Ok(());
+    };
+    let path = path.display();
+    if let Some(failure) = report.failure {
+        return Err(RunError::Recording(failure));
+    }
+    let (inputs, lost) = (report.recorded, report.lost);
+    tracing::info!(inputs, lost, "recorded to {path}");
+    Ok(())
 }
 
 fn on(kind: SignalKind) -> Result<Signal, RunError> {

@@ -167,6 +167,36 @@ pub(super) const OWN: &[Key] = &[
         "Size of the journal above which the oldest incidents that ended are forgotten. What goes on is never forgotten.",
     ),
     key(
+        "record",
+        "flight",
+        DURATION,
+        "How much of what was learnt is held in memory. \"0s\" records nothing.",
+    ),
+    key(
+        "record",
+        "flight_bytes",
+        "a whole number from 1048576 to 268435456",
+        "Memory that it may take, packed: on a busy host, less time is held.",
+    ),
+    key(
+        "record",
+        "flight_after",
+        DURATION,
+        "How long recording goes on after an alert before it is saved.",
+    ),
+    key(
+        "record",
+        "keep_files",
+        COUNT,
+        "Recordings of incidents that are kept; the oldest go first.",
+    ),
+    key(
+        "record",
+        "keep_bytes",
+        "a whole number, 1048576 or more",
+        "Bytes of them.",
+    ),
+    key(
         "recovery",
         "dry_run",
         "true or false",

@@ -3,7 +3,10 @@
 use std::io;
 
 use crate::{
-    daemon::{confine::ConfineError, http::HttpError, kernel::LoadError, sink::SinkError},
+    daemon::{
+        confine::ConfineError, http::HttpError, kernel::LoadError, record::RecordError,
+        sink::SinkError,
+    },
     scope::ScopeError,
 };
 
@@ -36,6 +39,12 @@ pub enum RunError {
     /// A sink.
     #[error("cannot use a sink")]
     Sink(#[from] SinkError),
+    /// The recording that was asked for.
+    #[error("cannot record")]
+    Record(#[from] RecordError),
+    /// It ended early.
+    #[error("{0}")]
+    Recording(String),
     /// A defect of ours: a job ended without an answer.
     #[error("a background job failed")]
     Job(#[source] tokio::task::JoinError),

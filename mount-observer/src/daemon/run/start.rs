@@ -17,6 +17,7 @@ use crate::{
         http::{self, Heartbeats, Shared},
         log::LogGuard,
         notify::ServiceManager,
+        record::{FlightOptions, RecordFile, RecordOptions, Recordings},
         sink::{self, Opened, Sinks},
         store::SilenceWatch,
         watch::{Begun, Watch, leave_working_directory, runtime},
@@ -25,8 +26,13 @@ use crate::{
     time::Mono,
 };
 
-/// Runs until SIGTERM or SIGINT.
-pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), RunError> {
+/// Runs until SIGTERM or SIGINT; `recorded` is what `--record` asks for.
+pub fn run(
+    config: &Config,
+    source: ConfigSource,
+    log: &LogGuard,
+    recorded: Option<&RecordOptions>,
+) -> Result<(), RunError> {
     leave_working_directory()?;
     let address = listen_address(&config.web.listen_address)
         .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9967)));
@@ -39,14 +45,21 @@ pub fn run(config: &Config, source: ConfigSource, log: &LogGuard) -> Result<(), 
     let for_recovery = hand(recovery::is_wanted(config)).map_err(RunError::Hand)?;
     let sinks = Opened::new(config, for_sinks.as_ref())?;
     let statx = plan.statx;
-    let begun = Begun::load(config, found, &plan)?;
+    let file = recorded.map(|options| RecordFile::create(options, config));
+    let file = file.transpose()?;
+    let mut begun = Begun::load(config, found, &plan)?;
+    begun.recordings = Recordings {
+        file,
+        flight: FlightOptions::of(config, &begun.own),
+        trace: None,
+    };
     begun.confine(config, grants(config, &source))?;
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         let (daemon, shared) = Daemon::start(config, source, begun, log, (sinks, for_recovery))?;
         http::serve(listener, shared)?;
         tracing::info!(%address, statx = statx.name(), "observing");
-        daemon.run().await
+        Box::pin(daemon.run()).await
     });
     // A job that hangs in the kernel must not keep us: the process ends without it.
     runtime.shutdown_background();

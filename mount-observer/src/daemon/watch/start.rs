@@ -22,6 +22,7 @@ use crate::{
         kernel::{Kernel, Options},
         mountinfo::{self, OwnTable},
         namespaces, process,
+        record::{Recorder, Recordings},
         ring::Ring,
         run::RunError,
     },
@@ -29,6 +30,7 @@ use crate::{
     input::{ProbeHealth, SelfInfo},
     observer::Observer,
     plan::{AttachPlan, Fuse, Purpose},
+    recording::Header,
     session::Session,
     sight,
 };
@@ -47,6 +49,8 @@ pub struct Begun {
     pub found: Gathered,
     /// The mount table of the namespace the observer was started in.
     pub own: Arc<OwnTable>,
+    /// What is recorded: nothing, unless the owner of the loop says so.
+    pub recordings: Recordings,
 }
 
 impl Begun {
@@ -56,7 +60,12 @@ impl Begun {
         report(&kernel.probes);
         let own = OwnTable::open();
         let own = own.map_err(|error| RunError::System("open the mount table", error))?;
-        Ok(Self { kernel, found, own })
+        Ok(Self {
+            kernel,
+            found,
+            own,
+            recordings: Recordings::default(),
+        })
     }
 
     /// Gives up what is no longer needed; `grants` are the files that go on being needed besides the
@@ -161,14 +170,23 @@ impl Watch {
         begun: Begun,
         heartbeats: Arc<Heartbeats>,
     ) -> Result<Self, RunError> {
-        let Begun { kernel, found, own } = begun;
+        let Begun {
+            kernel,
+            found,
+            own,
+            recordings,
+        } = begun;
         let info = SelfInfo {
             boot: process::boot_id(),
             is_initial_pid_namespace: kernel.self_tgid == std::process::id(),
             is_single_look: false,
         };
         let session = Session::new(Observer::new(config, info)?);
-        let mut engine = Engine::new(session, kernel.maps, kernel.checker, kernel.probes);
+        let header = Header::new(clock::now(), env!("CARGO_PKG_VERSION"), info, config);
+        let recorder = Recorder::start(recordings, header.with_kernel(&found.facts))
+            .map_err(|error| RunError::System("start the recorder", error))?;
+        let engine = Engine::new(session, kernel.maps, kernel.checker, kernel.probes);
+        let mut engine = engine.recorded_by(recorder);
         let mut jobs = Jobs::new(kernel.scanner, Arc::clone(&own), &found.facts);
         if let Some(symbols) = &found.symbols {
             engine.set_symbols(symbols);

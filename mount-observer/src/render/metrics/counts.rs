@@ -98,6 +98,11 @@ pub(super) const REASONS: &[Count] = &[
          on that processor; on 7.0 and later this grows all the time",
     ),
     (
+        "not_recorded",
+        "inputs that are missing in a recording (`--record`, the flight recorder), because the disk or the \
+         processor did not keep up; all were observed",
+    ),
+    (
         "records_suppressed",
         "records held back by their rate limit; counted all the same",
     ),

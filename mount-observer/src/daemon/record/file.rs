@@ -1,0 +1,142 @@
+//! The file of `--record`: opened at the start, before privileges are given up, and never by its path
+//! again.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::OFlags;
+
+use super::place;
+use crate::{config::Config, daemon::mountinfo, recording::Piece};
+
+/// What `--record` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordOptions {
+    /// The file.
+    pub path: PathBuf,
+    /// Its bound, bytes.
+    pub bytes_max: u64,
+    /// Whether it may replace one that is there.
+    pub may_overwrite: bool,
+}
+
+/// Why there is no recording.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Writing to it could hang on what is watched.
+    #[error(
+        "{path} lies on {mount_point} ({fstype}), which is observed and may hang: record to a local disk, or \
+         take that mount out of [scope]"
+    )]
+    Observed {
+        /// What was asked for.
+        path: PathBuf,
+        /// The mount it lies on.
+        mount_point: String,
+        /// Its type.
+        fstype: String,
+    },
+    /// There is one already.
+    #[error("{0} is there already: name another file, or add --record.overwrite")]
+    Exists(PathBuf),
+    /// It is a directory, a pipe, a device.
+    #[error("{0} is no regular file")]
+    NotRegular(PathBuf),
+    /// The system says so.
+    #[error("cannot {what} {path}")]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The file.
+#[derive(Debug)]
+pub struct RecordFile {
+    path: PathBuf,
+    file: File,
+    bytes_max: u64,
+    /// Where it ends.
+    end: u64,
+}
+
+impl RecordFile {
+    /// Makes it, readable for its owner alone: a recording names processes and paths.
+    pub fn create(options: &RecordOptions, config: &Config) -> Result<Self, RecordError> {
+        let path = place::resolve(&options.path, config, mountinfo::read_own())?;
+        let failed = |source: io::Error| {
+            if source.kind() == io::ErrorKind::AlreadyExists {
+                return RecordError::Exists(options.path.clone());
+            }
+            RecordError::File {
+                what: "make",
+                path: options.path.clone(),
+                source,
+            }
+        };
+        // Neither a link is followed nor a pipe waited for.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let mut open = OpenOptions::new();
+        open.write(true).mode(0o600);
+        open.custom_flags(flags.bits().cast_signed());
+        if options.may_overwrite {
+            open.create(true);
+        } else {
+            open.create_new(true);
+        }
+        let file = open.open(&path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(RecordError::NotRegular(options.path.clone()));
+        }
+        file.set_len(0).map_err(failed)?;
+        Ok(Self {
+            path,
+            file,
+            bytes_max: options.bytes_max,
+            end: 0,
+        })
+    }
+
+    /// Where it is, links resolved.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its bound, bytes.
+    pub(super) fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
+    /// Bytes of it.
+    pub(super) fn bytes(&self) -> u64 {
+        self.end
+    }
+
+    /// Writes a piece. What could be written of one at the end of the file is taken back where not all
+    /// could: the file then ends with a whole frame.
+    pub(super) fn write(&mut self, piece: &Piece) -> io::Result<()> {
+        let end = piece.offset + u64::try_from(piece.bytes.len()).unwrap_or(u64::MAX);
+        let written = self.file.write_all_at(&piece.bytes, piece.offset);
+        if written.is_ok() {
+            self.end = self.end.max(end);
+        } else if piece.offset >= self.end {
+            self.file.set_len(self.end)?;
+        }
+        written
+    }
+
+    /// Has it reach the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
