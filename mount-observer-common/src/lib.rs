@@ -21,6 +21,7 @@ mod shadow;
 mod syscalls;
 mod text;
 mod totals;
+mod trace;
 mod wire;
 
 pub use abort::AbortCause;
@@ -50,6 +51,10 @@ pub use syscalls::{
 };
 pub use text::{TEXT_RANGES_MAX, TextRange, TextRanges};
 pub use totals::{Op, TotalsKey, TotalsSlot, TotalsValue};
+pub use trace::{
+    TRACE_CGROUPS_MAX, TRACE_COMMS_MAX, TRACE_ERRNO_REST, TRACE_FUSE_REST, TRACE_PIDS_MAX,
+    TraceFilter, TraceState,
+};
 
 /// Bytes of a task's `comm` (`TASK_COMM_LEN`, `include/linux/sched.h`), NUL-padded.
 pub const COMM_BYTES: usize = 16;

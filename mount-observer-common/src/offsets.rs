@@ -110,6 +110,7 @@ pub const OFFSETS: &[FieldPath] = &[
     field("OFF_RPC_PROCEDURE", "rpc_task", "tk_msg.rpc_proc"),
     field("OFF_RPC_REQUEST", "rpc_task", "tk_rqstp"),
     field("OFF_RPC_START", "rpc_task", "tk_start"),
+    field("OFF_RPC_OWNER", "rpc_task", "tk_owner"),
     field("OFF_CLIENT_PROGRAM", "rpc_clnt", "cl_prog"),
     field("OFF_CLIENT_VERSION", "rpc_clnt", "cl_vers"),
     field("OFF_CLIENT_PARENT", "rpc_clnt", "cl_parent"),

@@ -16,13 +16,13 @@ pub enum Op {
 
 impl Op {
     /// Set in the wire number of a syscall.
-    const SYSCALL: u16 = 0x8000;
+    pub const SYSCALL: u16 = 0x8000;
 
     /// Set in the wire number of an NFS procedure. FUSE opcodes stay below it, `CUSE_INIT` (4096) too.
-    const NFS: u16 = 0x4000;
+    pub const NFS: u16 = 0x4000;
 
     /// The bits of a number within its kind.
-    const NUMBER: u16 = 0x3fff;
+    pub const NUMBER: u16 = 0x3fff;
 
     /// The wire number of a FUSE opcode.
     #[inline(always)]

@@ -33,6 +33,7 @@ mod stat;
 mod tasks;
 mod text;
 mod totals;
+mod trace;
 mod walk;
 
 /// Lets the programs use helpers that the kernel keeps for GPL-compatible code.

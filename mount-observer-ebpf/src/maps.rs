@@ -9,7 +9,7 @@ use mount_observer_common::{
     CALLS_MAX, Call, Counter, EXPECTED_MAX, FuseCall, HolderRow, InFlight, MountPath, MountTarget,
     NFS_NAME_BYTES, NFS_NAMES_MAX, NFS_SERVERS_MAX, NfsServer, NfsWalk, PathArguments, QueuedRow,
     SCOPE_FILTER_WORDS, SYSCALL_OPS_MAX, Settings, ShadowSlot, TaskRow, TextRanges, TotalsKey,
-    TotalsSlot,
+    TotalsSlot, TraceFilter, TraceState,
 };
 
 use crate::memo::Memo;
@@ -44,6 +44,18 @@ pub static TOTALS: PerCpuHashMap<TotalsKey, TotalsSlot> =
 /// Records for the daemon. Loader: 1 MiB unless configured.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Records of a trace. Loader: one page unless there is one.
+#[map]
+pub static TRACES: RingBuf = RingBuf::with_byte_size(1 << 12, 0);
+
+/// What a trace wants to see.
+#[map]
+pub static TRACE_FILTER: Array<TraceFilter> = Array::with_max_entries(1, 0);
+
+/// Where the sampling of a trace stands, and the announcing of its records.
+#[map]
+pub static TRACE_STATE: PerCpuArray<TraceState> = PerCpuArray::with_max_entries(1, 0);
 
 /// Processes that serve a FUSE connection (value unused): 16 384 mounts with one server each.
 /// Written by the daemon only, so entries are allocated as they come.

@@ -6,6 +6,8 @@
 //! has a client of its own (`nfs_init_server_rpcclient`, `fs/nfs/client.c`), and clients made from it
 //! for a single purpose (ACLs, another security flavour) name it as their parent.
 
+mod traced;
+
 use aya_ebpf::{
     Global,
     helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str},
@@ -27,7 +29,7 @@ use crate::{
         address_of, current_address, field, follow, is_on,
     },
     maps::{NFS_NAMES, NFS_SERVERS, NFS_WALK},
-    totals,
+    totals, trace,
 };
 
 /// `NFS_PROGRAM`, `include/uapi/linux/nfs.h`.
@@ -97,6 +99,9 @@ fn ended(task: *const u8) {
         },
     };
     let timing = Timing::since(field::<Probed, u64>(task, &OFF_RPC_START));
+    if trace::is_traced() {
+        traced::leave(task, &key, timing);
+    }
     if let Some(slot) = totals::slot_of(&key) {
         // SAFETY: just looked up.
         unsafe { totals::add_latency(slot, timing.now_ns, timing.latency_ns, timing.is_slow) };

@@ -9,8 +9,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use mount_observer_common::{
-    AT_FDCWD, Counter, NO_ARGUMENT, PATH_MAX_BYTES, PathArguments, SYSCALL_OPS_MAX, TotalsKey,
-    TotalsSlot,
+    AT_FDCWD, Counter, NO_ARGUMENT, PATH_MAX_BYTES, PathArguments, PathRecord, SYSCALL_OPS_MAX,
+    TotalsKey,
 };
 
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
     sample::Sample,
     scope::is_in_scope,
     totals,
+    trace::{self, Operation},
 };
 use attribute::attribute;
 
@@ -69,9 +70,12 @@ fn path_exit_full(context: BtfTracePointContext) -> i32 {
     let timing = calls::finish(call.number, call.arguments.stat != NO_ARGUMENT);
     match errno_of(context.arg(1)) {
         None => succeeded(&call, timing),
-        // An everyday failure is worth nothing unless somebody waited for it.
+        // An everyday failure is worth nothing unless somebody waited for it, or wants to see it.
         Some(errno) => {
-            if is_recorded(errno) || timing.is_some_and(|timing| timing.is_slow) {
+            if is_recorded(errno)
+                || timing.is_some_and(|timing| timing.is_slow)
+                || is_of_interest(&call, errno, timing)
+            {
                 failed(&call, errno, timing);
             }
         }
@@ -149,20 +153,29 @@ fn succeeded(call: &Call, timing: Option<Timing>) {
         op: call.arguments.op,
         errno: 0,
     };
+    let sample = sample(key, Reached::NOTHING, Some(timing), timing.now_ns);
+    sample.trace(|record| describe(call, record));
     let Some(slot) = totals::slot_of(&key) else {
         return;
     };
     // SAFETY: just looked up.
     unsafe { totals::add_latency(slot, timing.now_ns, timing.latency_ns, timing.is_slow) };
     if timing.is_slow {
-        sample(
-            call,
-            slot,
-            key,
-            Reached::NOTHING,
-            Some(timing),
-            timing.now_ns,
-        );
+        sample.leave(slot, |record| describe(call, record));
+    }
+}
+
+/// Whether a trace wants to see an everyday failure, whatever superblock it concerns.
+#[inline(always)]
+fn is_of_interest(call: &Call, errno: u32, timing: Option<Timing>) -> bool {
+    trace::is_traced() && {
+        let key = TotalsKey {
+            dev: 0,
+            op: call.arguments.op,
+            errno: errno as u16,
+        };
+        let latency_ns = timing.map_or(0, |timing| timing.latency_ns);
+        trace::admits(&Operation::of_current(&key, latency_ns))
     }
 }
 
@@ -207,6 +220,22 @@ fn failed(call: &Call, errno: u32, timing: Option<Timing>) {
     } else {
         return;
     };
+    let is_everyday = !is_recorded(errno) && !timing.is_some_and(|timing| timing.is_slow);
+    if is_everyday && dev == 0 {
+        return;
+    }
+    let key = TotalsKey {
+        dev,
+        op: call.arguments.op,
+        errno: errno as u16,
+    };
+    // SAFETY: the helper has no requirement.
+    let now_ns = timing.map_or_else(|| unsafe { bpf_ktime_get_ns() }, |timing| timing.now_ns);
+    let sample = sample(key, reached, timing, now_ns);
+    sample.trace(|record| describe(call, record));
+    if is_everyday {
+        return;
+    }
     count(Counter::PathFailures);
     debug!(
         (),
@@ -218,16 +247,9 @@ fn failed(call: &Call, errno: u32, timing: Option<Timing>) {
         // A dead mount refuses a call of the observer itself before there is a FUSE request to count.
         count_if_current_is_self();
     }
-    let key = TotalsKey {
-        dev,
-        op: call.arguments.op,
-        errno: errno as u16,
-    };
     let Some(slot) = totals::slot_of(&key) else {
         return;
     };
-    // SAFETY: the helper has no requirement.
-    let now_ns = timing.map_or_else(|| unsafe { bpf_ktime_get_ns() }, |timing| timing.now_ns);
     match timing {
         // SAFETY: just looked up.
         Some(timing) => unsafe {
@@ -236,34 +258,30 @@ fn failed(call: &Call, errno: u32, timing: Option<Timing>) {
         // SAFETY: just looked up.
         None => unsafe { totals::add_end(slot, now_ns) },
     }
-    sample(call, slot, key, reached, timing, now_ns);
+    sample.leave(slot, |record| describe(call, record));
 }
 
-/// Leaves a record with the path, as far as the rate limit admits one.
+/// What a record says of a call.
 #[inline(always)]
-fn sample(
-    call: &Call,
-    slot: *mut TotalsSlot,
-    key: TotalsKey,
-    reached: Reached,
-    timing: Option<Timing>,
-    now_ns: u64,
-) {
-    let sample = Sample {
+fn sample(key: TotalsKey, reached: Reached, timing: Option<Timing>, now_ns: u64) -> Sample {
+    Sample {
         key,
         cause_dev: reached.cause_dev,
         is_exact: reached.dev != 0,
         now_ns,
         latency_ns: timing.map_or(0, |timing| timing.latency_ns),
-    };
-    sample.leave(slot, |record| {
-        let path = call.argument(call.arguments.path);
-        // SAFETY: reserved memory; the helper writes at most the field.
-        unsafe {
-            (*record).dfd = call.dfd();
-            let to = (&raw mut (*record).path).cast();
-            let read = bpf_probe_read_user_str(to, PATH_MAX_BYTES as u32, path as *const _);
-            (*record).path_len = if read > 0 { read as u32 - 1 } else { 0 };
-        }
-    });
+    }
+}
+
+/// Writes what the caller asked for.
+#[inline(always)]
+fn describe(call: &Call, record: *mut PathRecord) {
+    let path = call.argument(call.arguments.path);
+    // SAFETY: reserved memory; the helper writes at most the field.
+    unsafe {
+        (*record).dfd = call.dfd();
+        let to = (&raw mut (*record).path).cast();
+        let read = bpf_probe_read_user_str(to, PATH_MAX_BYTES as u32, path as *const _);
+        (*record).path_len = if read > 0 { read as u32 - 1 } else { 0 };
+    }
 }

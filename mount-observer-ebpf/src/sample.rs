@@ -8,6 +8,7 @@ use crate::{
     kernel::{mount_namespace, with_current},
     record::{self, Facts, Wake},
     totals::{self, BURST_RECORDS},
+    trace::{self, Operation},
 };
 
 /// What a record says besides the caller and the path.
@@ -36,23 +37,46 @@ impl Sample {
         let Some(mut room) = record::reserve::<PathRecord>() else {
             return;
         };
-        let errno = u32::from(self.key.errno);
+        let kind = if is_recorded(u32::from(self.key.errno)) {
+            RecordKind::PathFailed
+        } else {
+            RecordKind::PathSlow
+        };
+        self.fill(room.as_mut_ptr(), kind, suppressed);
+        describe(room.as_mut_ptr());
+        record::submit(room, Wake::Later);
+    }
+
+    /// Leaves a record for the trace, if there is one and it wants the call; `describe` as for
+    /// [`Self::leave`].
+    #[inline(always)]
+    pub fn trace(&self, describe: impl FnOnce(*mut PathRecord)) {
+        if !trace::is_traced() {
+            return;
+        }
+        let operation = Operation::of_current(&self.key, self.latency_ns);
+        let Some(mut room) = trace::reserve::<PathRecord>(&operation) else {
+            return;
+        };
+        self.fill(room.as_mut_ptr(), RecordKind::CallTraced, 0);
+        describe(room.as_mut_ptr());
+        trace::submit(room);
+    }
+
+    /// Writes all but what was asked for.
+    #[inline(always)]
+    fn fill(&self, record: *mut PathRecord, kind: RecordKind, suppressed: u32) {
         let facts = Facts {
-            kind: if is_recorded(errno) {
-                RecordKind::PathFailed
-            } else {
-                RecordKind::PathSlow
-            },
+            kind,
             op: self.key.op,
             time_ns: self.now_ns,
             latency_ns: self.latency_ns,
             dev: self.key.dev,
-            errno,
+            errno: u32::from(self.key.errno),
             pid_tgid: bpf_get_current_pid_tgid(),
             suppressed,
             mnt_ns: with_current!(|task: R| mount_namespace::<R>(task)),
         };
-        let record = room.as_mut_ptr();
         // SAFETY: reserved memory.
         unsafe {
             record::fill(&raw mut (*record).record, &facts);
@@ -60,7 +84,5 @@ impl Sample {
             (*record).cause_dev = self.cause_dev;
             (*record).is_exact = u32::from(self.is_exact);
         }
-        describe(record);
-        record::submit(room, Wake::Later);
     }
 }

@@ -241,7 +241,7 @@ impl Ended {
         &self,
         result: i32,
         op: SyscallOp,
-        describe: impl FnOnce(Option<&UserCall>, *mut PathRecord),
+        describe: impl Fn(Option<&UserCall>, *mut PathRecord),
     ) {
         let errno = errno_of(i64::from(result)).unwrap_or(0);
         let Reached { dev, cause_dev } = self.reached;
@@ -268,13 +268,23 @@ impl Ended {
             op: op_of(user.as_ref(), op),
             errno: errno as u16,
         };
-        let Some(slot) = totals::slot_of(&key) else {
-            return;
-        };
         let mut timing = Timing::since(self.start_ns);
         if self.start_ns == 0 {
             timing.latency_ns = 0;
             timing.is_slow = false;
+        }
+        let sample = Sample {
+            key,
+            cause_dev,
+            is_exact: dev != 0,
+            now_ns: timing.now_ns,
+            latency_ns: timing.latency_ns,
+        };
+        sample.trace(|record| describe(user.as_ref(), record));
+        let Some(slot) = totals::slot_of(&key) else {
+            return;
+        };
+        if self.start_ns == 0 {
             // SAFETY: just looked up.
             unsafe { totals::add_end(slot, timing.now_ns) };
         } else {
@@ -286,13 +296,6 @@ impl Ended {
         if !matters && !timing.is_slow {
             return;
         }
-        let sample = Sample {
-            key,
-            cause_dev,
-            is_exact: dev != 0,
-            now_ns: timing.now_ns,
-            latency_ns: timing.latency_ns,
-        };
         sample.leave(slot, |record| describe(user.as_ref(), record));
     }
 }

@@ -119,6 +119,7 @@ fn attach_observer(mode: StatxMode, place: &Place) -> Result<Attached> {
         recorded_errno: Errno::CONNECTION_CLASS.to_vec(),
         log: BpfLogLevel::Off,
         ring_bytes: None,
+        trace: None,
     };
     let mut kernel = Kernel::load(&plan, &found, &options)?;
     for probe in &kernel.probes {

@@ -138,6 +138,7 @@ fn load(found: &Gathered, dev: Dev) -> Result<Kernel> {
         recorded_errno: Errno::CONNECTION_CLASS.to_vec(),
         log: BpfLogLevel::Off,
         ring_bytes: None,
+        trace: None,
     };
     let plan = plan::plan(&found.facts, Purpose::Watch(StatxMode::Auto));
     let mut kernel = Kernel::load(&plan, found, &options)?;

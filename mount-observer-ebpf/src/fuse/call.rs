@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use mount_observer_common::{CALLS_MAX, CallStage, Counter, FuseCall, Op, TotalsKey};
 
-use super::end::{End, Who};
+use super::end::{End, Request, Who};
 use crate::{
     calls::{self, current_tid},
     counters::{count, count_if_current_is_self},
@@ -222,5 +222,8 @@ fn refused(dev: u32, opcode: u32, errno: u32, (start_ns, args): (u64, *const u8)
         start_ns,
         who: Who::Current,
     }
-    .leave::<Typed>(args);
+    .leave::<Typed>(Request {
+        args,
+        request: None,
+    });
 }

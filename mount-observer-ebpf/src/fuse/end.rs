@@ -3,13 +3,14 @@
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use mount_observer_common::{COMM_BYTES, InFlight, Record, RecordKind, RiskRecord, TotalsKey};
 
-use super::risk;
+use super::{risk, traced};
 use crate::{
     errno::is_recorded,
     kernel::Reader,
     maps::SETTINGS,
     record::{self, Facts, Wake},
     totals::{self, BURST_RECORDS, BURST_RISKS},
+    trace,
 };
 
 /// Whose request it was.
@@ -21,6 +22,15 @@ pub(super) enum Who {
     Current,
     /// Not known: the current thread is the server or the aborter.
     Nobody,
+}
+
+/// The request itself.
+#[derive(Clone, Copy)]
+pub(super) struct Request {
+    /// Its `struct fuse_args`; null when not known.
+    pub(super) args: *const u8,
+    /// Its `struct fuse_req`; `None` where there never was one.
+    pub(super) request: Option<*const u8>,
 }
 
 /// The end of a request.
@@ -36,20 +46,26 @@ pub(super) struct End {
 }
 
 impl End {
-    /// Counts it; a failure that matters, and a slow end, leave a record. `args` are the request's
-    /// `struct fuse_args`, null when not known.
+    /// Counts it; a failure that matters, and a slow end, leave a record, and in a trace every end it
+    /// wants to see.
     #[inline(always)]
-    pub(super) fn leave<R: Reader>(&self, args: *const u8) {
+    pub(super) fn leave<R: Reader>(&self, of: Request) {
+        let latency_ns = if self.start_ns == 0 {
+            0
+        } else {
+            self.now_ns.saturating_sub(self.start_ns)
+        };
+        if trace::is_traced() {
+            traced::leave::<R>(self, latency_ns, of);
+        }
         let Some(slot) = totals::slot_of(&self.key) else {
             return;
         };
-        let mut latency_ns = 0;
         let mut is_slow = false;
         if self.start_ns == 0 {
             // SAFETY: just looked up.
             unsafe { totals::add_end(slot, self.now_ns) };
         } else {
-            latency_ns = self.now_ns.saturating_sub(self.start_ns);
             is_slow = SETTINGS
                 .get(0)
                 .is_some_and(|settings| latency_ns >= settings.slow_ns);
@@ -59,7 +75,7 @@ impl End {
         if risk::is_at_risk(self.key.op, u32::from(self.key.errno)) {
             // SAFETY: just looked up.
             if let Some(suppressed) = unsafe { totals::admit(slot, self.now_ns, BURST_RISKS) } {
-                self.tell_risk::<R>(latency_ns, suppressed, args);
+                self.tell_risk::<R>(latency_ns, suppressed, of.args);
             }
             return;
         }
@@ -101,8 +117,15 @@ impl End {
         record::submit(room, Wake::Later);
     }
 
+    /// Writes the fixed part of a record.
     #[inline(always)]
-    fn fill(&self, record: *mut Record, kind: RecordKind, latency_ns: u64, suppressed: u32) {
+    pub(super) fn fill(
+        &self,
+        record: *mut Record,
+        kind: RecordKind,
+        latency_ns: u64,
+        suppressed: u32,
+    ) {
         let facts = Facts {
             kind,
             op: self.key.op,

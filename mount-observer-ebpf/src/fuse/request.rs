@@ -7,7 +7,7 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     helpers::{
-        bpf_get_current_pid_tgid,
+        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid,
         generated::{bpf_get_current_comm, bpf_ktime_get_ns},
     },
     macros::{btf_tracepoint, fentry, kprobe, raw_tracepoint},
@@ -18,7 +18,7 @@ use mount_observer_common::{COMM_BYTES, Counter, InFlight, Op, TotalsKey};
 
 use super::{
     call,
-    end::{End, Who},
+    end::{End, Request, Who},
 };
 use crate::{
     counters::{count, count_if_self},
@@ -27,6 +27,7 @@ use crate::{
         Probed, Reader, Typed, exists, field, follow, request_dev,
     },
     maps::{IN_FLIGHT, SERVERS},
+    trace,
 };
 
 #[btf_tracepoint(function = "fuse_request_send")]
@@ -157,12 +158,17 @@ unsafe fn describe<R: Reader>(
             (*entry).tgid = 0;
             (*entry).tid = 0;
             (*entry).comm = [0; COMM_BYTES];
+            (*entry).cgroup_id = 0;
         } else {
             (*entry).tgid = (pid_tgid >> 32) as u32;
             (*entry).tid = pid_tgid as u32;
             bpf_get_current_comm((&raw mut (*entry).comm).cast(), COMM_BYTES as u32);
+            (*entry).cgroup_id = if trace::is_traced() {
+                bpf_get_current_cgroup_id()
+            } else {
+                0
+            };
         }
-        (*entry).cgroup_id = 0;
         core::ptr::write_volatile(&raw mut (*entry).start_ns, start_ns);
     }
 }
@@ -219,7 +225,10 @@ fn ended<R: Reader>(request: *const u8) {
         start_ns,
         who,
     }
-    .leave::<R>(args_of::<R>(request));
+    .leave::<R>(Request {
+        args: args_of::<R>(request),
+        request: Some(request),
+    });
     if let Some(entry) = entry {
         // Idle, not deleted: the slab hands the address out again, and a delete with the insert that
         // follows costs 150 ns a request. The daemon deletes idle entries when they are many.

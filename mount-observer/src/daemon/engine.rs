@@ -148,6 +148,23 @@ impl Engine {
         self.settle();
     }
 
+    /// Takes records of a trace, in which NFS operations get the numbers that mean the same everywhere.
+    pub fn feed_traces(&mut self, records: Vec<Vec<u8>>) {
+        for mut record in records {
+            self.maps.translate_trace(&mut record);
+            self.pending.push_back(Input::Record(record));
+        }
+        self.settle();
+    }
+
+    /// Reads the requests in flight alone: a trace shows what blocks while it blocks.
+    pub fn look_at_requests(&mut self) {
+        match self.maps.in_flight() {
+            Ok(requests) => self.feed([Input::InFlight(requests)]),
+            Err(error) => lost(&mut self.reads_failed, "read a map", &error),
+        }
+    }
+
     /// Reads the counters, the requests in flight and the losses, then decides.
     pub fn tick(&mut self) {
         let (totals, in_flight) = (self.maps.totals(), self.maps.in_flight());

@@ -26,7 +26,7 @@ use super::{
     clock,
     facts::Gathered,
     heap,
-    maps::{self, Maps, MapsError, Sizes},
+    maps::{self, Created, KernelFilter, Maps, MapsError, Sizes, TraceFilterMap},
     ring::Ring,
     scan::{ConnectionChecker, Scanner},
     tick,
@@ -78,6 +78,22 @@ pub struct Options {
     pub log: BpfLogLevel,
     /// Bytes of the ring buffer, rounded up to a power of two of pages; `None` for the default.
     pub ring_bytes: Option<u32>,
+    /// What every operation leaves a record of; `None` without a trace.
+    pub trace: Option<TraceOptions>,
+}
+
+/// What a trace is to see.
+#[derive(Clone, Debug)]
+pub struct TraceOptions {
+    /// What the programs check.
+    pub filter: KernelFilter,
+    /// Bytes of the trace's own ring, rounded up to a power of two of pages; `None` for the default,
+    /// 8 MiB: 49,000 requests.
+    pub ring_bytes: Option<u32>,
+}
+
+impl TraceOptions {
+    const RING_BYTES: u32 = 8 << 20;
 }
 
 /// The kernel side at work.
@@ -89,6 +105,8 @@ pub struct Kernel {
     pub attachments: Vec<Attachment>,
     /// The records.
     pub ring: Ring,
+    /// The records of a trace, where there is one.
+    pub traces: Option<Ring>,
     /// Counters, requests in flight, watched sets.
     pub maps: Maps,
     /// The iterators.
@@ -115,6 +133,11 @@ pub struct FuseModule {
 }
 
 impl Kernel {
+    /// Whether a probe is attached, in whatever way.
+    pub fn has(&self, probe: Probe) -> bool {
+        self.attachments.iter().any(|found| found.probe == probe)
+    }
+
     /// Loads and attaches.
     pub fn load(plan: &AttachPlan, found: &Gathered, options: &Options) -> Result<Self, LoadError> {
         let facts = &found.facts;
@@ -124,22 +147,16 @@ impl Kernel {
         }
         let cpus = aya::util::nr_cpus()
             .map_err(|(what, error)| LoadError::Maps(MapsError::Cpus(what, error)))?;
-        let mut sizes = Sizes::for_cpus(cpus);
-        sizes.ring_bytes = options.ring_bytes.unwrap_or(sizes.ring_bytes);
-        if !plan.follows_calls() {
-            sizes.calls = 1;
-        }
+        let sizes = sizes(plan, options, cpus);
         let (loader, mut created, object) = Loader::new(Globals::new(options, facts), sizes)?;
         let mut prepared = loader.prepare(object, found)?;
         let who = Whoami::load(&mut prepared)?;
-        let settings = Settings {
-            slow_ns: options.slow_ns,
-            tick_ns: who.tick_ns()?,
-            self_tgid: who.tgid()?,
-            registers_offset: facts.registers_offset,
-            pad: 0,
-        };
+        let settings = who.settings(options, facts)?;
         tables::set_settings(&mut created, settings)?;
+        let mut filter = TraceFilterMap::take(&mut created)?;
+        if let Some(trace) = &options.trace {
+            filter.set(&trace.filter)?;
+        }
         let comes_and_goes = |probe: Probe| facts.fuse != Fuse::BuiltIn && probe.is_fuse();
         let stays = |probe: Probe| !comes_and_goes(probe) && !probe.is_nfs();
         let (mut attached, links) = prepared.attach_all(plan, stays);
@@ -153,32 +170,29 @@ impl Kernel {
         // Until now path syscalls were counted by none.
         let is_stat_counted = attached.has(Probe::StatExit, Mechanism::FExit);
         tables::set_syscalls(&mut created, is_stat_counted)?;
-        let messages = match options.log {
-            BpfLogLevel::Off => None,
-            BpfLogLevel::Warn | BpfLogLevel::Debug => Some(BpfLog::of(
-                attached.programs.iter().chain(&module_programs),
-            )?),
-        };
-        let mut maps = Maps::take(&mut created, settings, sizes, cpus, attached.programs)?;
+        let messages = messages(options, attached.programs.iter().chain(&module_programs))?;
+        let mut maps = Maps::take(
+            &mut created,
+            settings,
+            sizes,
+            cpus,
+            attached.programs,
+            filter,
+        )?;
         maps.replace_module_programs(module_programs)?;
         maps.replace_nfs_programs(nfs_programs)?;
         let ring = maps::typed("EVENTS", Ring::new(created.take("EVENTS")?, messages))?;
-        let mode = maps::typed("SCAN_MODE", Array::try_from(created.take("SCAN_MODE")?))?;
-        let asked = HashMap::try_from(created.take("FILES_ASKED")?);
-        let asked = maps::typed("FILES_ASKED", asked)?;
+        let traces = traces(&mut created, options)?;
+        let iterators = (attached.holders, attached.tasks, attached.files);
+        let scanner = scanner(&mut created, iterators)?;
         heap::give_back();
         Ok(Self {
             probes: attached.probes,
             attachments: attached.attachments,
             ring,
+            traces,
             maps,
-            scanner: Scanner {
-                holders: attached.holders,
-                tasks: attached.tasks,
-                files: attached.files,
-                mode,
-                asked,
-            },
+            scanner,
             checker: attached.checker,
             self_tgid: settings.self_tgid,
             attached: links,
@@ -187,6 +201,56 @@ impl Kernel {
             loader: Arc::new(loader),
         })
     }
+}
+
+/// How large the maps are to be.
+fn sizes(plan: &AttachPlan, options: &Options, cpus: usize) -> Sizes {
+    let mut sizes = Sizes::for_cpus(cpus);
+    sizes.ring_bytes = options.ring_bytes.unwrap_or(sizes.ring_bytes);
+    if let Some(trace) = &options.trace {
+        sizes.trace_bytes = trace.ring_bytes.unwrap_or(TraceOptions::RING_BYTES);
+    }
+    if !plan.follows_calls() {
+        sizes.calls = 1;
+    }
+    sizes
+}
+
+/// The reader of the programs' own messages, where asked for.
+fn messages<'a>(
+    options: &Options,
+    programs: impl Iterator<Item = &'a OwnedFd>,
+) -> Result<Option<BpfLog>, LoadError> {
+    match options.log {
+        BpfLogLevel::Off => Ok(None),
+        BpfLogLevel::Warn | BpfLogLevel::Debug => Ok(Some(BpfLog::of(programs)?)),
+    }
+}
+
+/// The ring of a trace, where there is one.
+fn traces(created: &mut Created, options: &Options) -> Result<Option<Ring>, MapsError> {
+    let ring = options.trace.as_ref().map(|_| {
+        let ring = Ring::new(created.take("TRACES")?, None);
+        maps::typed("TRACES", ring)
+    });
+    ring.transpose()
+}
+
+/// The iterators and what they are told before each run.
+fn scanner(
+    created: &mut Created,
+    (holders, tasks, files): (Option<OwnedFd>, Option<OwnedFd>, Option<OwnedFd>),
+) -> Result<Scanner, MapsError> {
+    let mode = maps::typed("SCAN_MODE", Array::try_from(created.take("SCAN_MODE")?))?;
+    let asked = HashMap::try_from(created.take("FILES_ASKED")?);
+    let asked = maps::typed("FILES_ASKED", asked)?;
+    Ok(Scanner {
+        holders,
+        tasks,
+        files,
+        mode,
+        asked,
+    })
 }
 
 fn may_load(facts: &KernelFacts) -> Result<(), LoadError> {
@@ -224,6 +288,16 @@ impl Whoami {
 
     fn ask(&self, question: u64) -> Result<u32, LoadError> {
         bpf::ask(&self.0, [question, 0]).map_err(|error| LoadError::Ask(Self::NAME, error))
+    }
+
+    fn settings(&self, options: &Options, facts: &KernelFacts) -> Result<Settings, LoadError> {
+        Ok(Settings {
+            slow_ns: options.slow_ns,
+            tick_ns: self.tick_ns()?,
+            self_tgid: self.tgid()?,
+            registers_offset: facts.registers_offset,
+            pad: 0,
+        })
     }
 
     fn tgid(&self) -> Result<u32, LoadError> {

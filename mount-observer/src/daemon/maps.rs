@@ -4,6 +4,7 @@ mod created;
 mod missed;
 mod nfs_names;
 mod sizes;
+mod trace;
 mod watched;
 
 use std::{
@@ -21,6 +22,8 @@ pub(super) use created::Created;
 use missed::{Missed, missed_runs};
 use nfs_names::NfsNames;
 pub use sizes::Sizes;
+pub use trace::KernelFilter;
+pub(super) use trace::TraceFilterMap;
 use watched::{WATCHED_MAX, WatchedSet, filter_words};
 
 use super::{
@@ -88,6 +91,7 @@ pub struct Maps {
     missed_before: Missed,
     wait_functions: Array<MapData, TextRanges>,
     abort_causes: Array<MapData, TextRanges>,
+    trace_filter: TraceFilterMap,
     /// Entries seen at the last read, for the fill level.
     filled: Fill,
 }
@@ -114,6 +118,7 @@ impl Maps {
         sizes: Sizes,
         cpus: usize,
         attached: Vec<OwnedFd>,
+        trace_filter: TraceFilterMap,
     ) -> Result<Self, MapsError> {
         let totals = created.take("TOTALS")?;
         let in_flight = created.take("IN_FLIGHT")?;
@@ -155,6 +160,7 @@ impl Maps {
                 "ABORT_CAUSES",
                 Array::try_from(created.take("ABORT_CAUSES")?),
             )?,
+            trace_filter,
             filled: Fill::default(),
         })
     }
@@ -342,6 +348,17 @@ impl Maps {
                 .map_err(|error| MapsError::Aya("SCOPE_FILTER", error))?;
         }
         self.scope.replace(devs.iter().map(|dev| dev.0).collect())
+    }
+
+    /// Replaces what a trace wants to see.
+    pub fn set_trace(&mut self, filter: &KernelFilter) -> Result<(), MapsError> {
+        self.trace_filter.set(filter)
+    }
+
+    /// Gives the operation of a trace's record, where it is NFS's, the number that means the same
+    /// everywhere.
+    pub fn translate_trace(&mut self, record: &mut [u8]) {
+        self.nfs_names.translate_record(record);
     }
 
     /// Replaces the mount points that failed paths are matched against.

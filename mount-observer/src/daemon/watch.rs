@@ -7,7 +7,7 @@ mod nfs;
 mod start;
 mod underneath;
 
-use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use tokio::{
     io::unix::AsyncFd,
@@ -15,7 +15,7 @@ use tokio::{
     time::{Interval, sleep_until},
 };
 
-pub use self::start::{Begun, attached, leave_working_directory, options, runtime};
+pub use self::start::{Begun, attached, leave_working_directory, options, runtime, traced};
 use self::{
     exits::Exits,
     fuse_module::{Change, Follower},
@@ -47,6 +47,8 @@ pub struct Watch {
     pub engine: Engine,
     ring: Ring,
     wake_up: AsyncFd<OwnedFd>,
+    /// The records of a trace, where there is one.
+    traces: Option<Traces>,
     beat: Interval,
     jobs: Jobs,
     exits: Exits,
@@ -60,6 +62,13 @@ pub struct Watch {
     fuse: Option<Follower>,
     nfs: nfs::Follower,
     underneath: underneath::Follower,
+}
+
+/// The ring of a trace. Its programs wake us once in a few hundred records.
+#[derive(Debug)]
+struct Traces {
+    ring: Ring,
+    wake_up: AsyncFd<OwnedFd>,
 }
 
 /// What a turn of the loop brought besides what the engine was fed.
@@ -101,6 +110,11 @@ impl Watch {
             change = loaded(&mut self.fuse) => self.follow(change),
             change = self.nfs.done() => self.follow_nfs(change),
             attached = self.underneath.done() => self.follow_underneath(attached),
+            readable = readable(&mut self.traces) => {
+                readable.map_err(|error| RunError::System("wait for the ring of the trace", error))?;
+                self.drain();
+                self.drain_traces();
+            }
             _ = self.beat.tick() => {
                 self.look();
                 return Ok(Turn::Beat);
@@ -149,6 +163,10 @@ impl Watch {
     /// Poll, and tick when it is time.
     fn look(&mut self) {
         self.drain();
+        if self.traces.is_some() {
+            self.drain_traces();
+            self.engine.look_at_requests();
+        }
         let now = clock::now().mono;
         let has_mounts = self.engine.shows_fuse();
         let fuse = self.fuse.as_mut();
@@ -210,6 +228,22 @@ impl Watch {
         Heartbeats::beat(&self.heartbeats.ring, clock::now().wall);
     }
 
+    /// Takes the records of the trace, in its turn: what it leaves waits for the next beat, and what does
+    /// not fit into the ring meanwhile is counted.
+    fn drain_traces(&mut self) {
+        let Some(traces) = &mut self.traces else {
+            return;
+        };
+        for _ in 0..BATCHES_MAX {
+            let mut records = Vec::new();
+            let taken = traces.ring.drain(|record| records.push(record.to_vec()));
+            self.engine.feed_traces(records);
+            if taken < BATCH_MAX {
+                break;
+            }
+        }
+    }
+
     fn take(&mut self, outcome: Outcome) -> Turn {
         match outcome {
             Outcome::Inputs(inputs) => self.engine.feed(inputs),
@@ -225,6 +259,17 @@ impl Watch {
 async fn loaded(fuse: &mut Option<Follower>) -> Option<Change> {
     match fuse {
         Some(fuse) => fuse.loaded().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends when the programs of a trace ask for a reader; never where there is none.
+async fn readable(traces: &mut Option<Traces>) -> io::Result<()> {
+    match traces {
+        Some(traces) => {
+            traces.wake_up.readable().await?.clear_ready();
+            Ok(())
+        }
         None => std::future::pending().await,
     }
 }

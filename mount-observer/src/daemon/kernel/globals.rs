@@ -30,6 +30,8 @@ impl Globals {
         let may_read = facts.lockdown != Lockdown::Confidentiality
             && facts.helpers.contains("probe_read_kernel");
         globals.set(MAY_READ_KERNEL, u32::from(may_read).as_bytes());
+        let is_traced = u32::from(options.trace.is_some());
+        globals.set("IS_TRACED", is_traced.as_bytes());
         for (global, helper) in plan::switched_helpers() {
             let has = u32::from(facts.helpers.contains(helper));
             globals.set(global, has.as_bytes());

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use aya::maps::{Array, MapData};
-use mount_observer_common::{NFS_NAME_BYTES, Op, TotalsKey, TotalsValue};
+use mount_observer_common::{NFS_NAME_BYTES, Op, Record, TotalsKey, TotalsValue};
+use zerocopy::FromBytes;
 
 use super::add;
 use crate::operation::Operation;
@@ -35,6 +36,18 @@ impl NfsNames {
             false
         });
         totals.extend(merged);
+    }
+
+    /// The same in one record.
+    pub(super) fn translate_record(&mut self, record: &mut [u8]) {
+        let Ok((record, _)) = Record::mut_from_prefix(record) else {
+            return;
+        };
+        if let Ok(wire) = u16::try_from(record.op)
+            && let Op::Nfs(index) = Op::from_wire(wire)
+        {
+            record.op = u32::from(self.operation(index).to_wire());
+        }
     }
 
     fn operation(&mut self, index: u16) -> Op {

@@ -11,6 +11,8 @@ pub struct Sizes {
     pub in_flight: u32,
     /// Bytes of `EVENTS`, rounded up to a power of two of pages.
     pub ring_bytes: u32,
+    /// The same for `TRACES`; 0 without a trace.
+    pub trace_bytes: u32,
     /// Entries of `CALLS` and of `FUSE_CALLS`.
     pub calls: u32,
 }
@@ -27,6 +29,7 @@ impl Sizes {
             totals: totals.min(16_384),
             in_flight: 16_384,
             ring_bytes: 1 << 20,
+            trace_bytes: 0,
             calls: CALLS_MAX,
         }
     }
@@ -37,16 +40,16 @@ impl Sizes {
             "TOTALS" => Some(self.totals),
             "IN_FLIGHT" => Some(self.in_flight),
             "CALLS" | "FUSE_CALLS" => Some(self.calls),
-            "EVENTS" => {
-                let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
-                Some(
-                    self.ring_bytes
-                        .max(page)
-                        .checked_next_power_of_two()
-                        .unwrap_or(1 << 31),
-                )
-            }
+            "EVENTS" => Some(ring(self.ring_bytes)),
+            "TRACES" => Some(ring(self.trace_bytes)),
             _ => None,
         }
     }
+}
+
+/// What the kernel takes for the size of a ring: a power of two of pages.
+fn ring(bytes: u32) -> u32 {
+    let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
+    let bytes = bytes.max(page).checked_next_power_of_two();
+    bytes.unwrap_or(1 << 31)
 }

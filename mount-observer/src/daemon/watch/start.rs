@@ -9,9 +9,9 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{BEAT, Watch, exits::Exits, fuse_module::Follower, nfs, underneath};
+use super::{BEAT, Traces, Watch, exits::Exits, fuse_module::Follower, nfs, underneath};
 use crate::{
-    config::Config,
+    config::{Config, StatxMode},
     daemon::{
         clock,
         confine::{Grant, Needs, confine},
@@ -19,7 +19,7 @@ use crate::{
         facts::{self, Gathered},
         http::Heartbeats,
         jobs::Jobs,
-        kernel::{Kernel, Options},
+        kernel::{Kernel, Options, TraceOptions},
         mountinfo::{self, OwnTable},
         namespaces, process,
         record::{Recorder, Recordings},
@@ -29,10 +29,11 @@ use crate::{
     errno::Errno,
     input::{ProbeHealth, SelfInfo},
     observer::Observer,
-    plan::{AttachPlan, Fuse, Purpose},
+    plan::{self, AttachPlan, Fuse, Probe, Purpose},
     recording::Header,
     session::Session,
     sight,
+    trace::Tracer,
 };
 
 /// Threads for what may block: an iterator, the namespaces, fusectl, the tables.
@@ -51,12 +52,43 @@ pub struct Begun {
     pub own: Arc<OwnTable>,
     /// What is recorded: nothing, unless the owner of the loop says so.
     pub recordings: Recordings,
+    /// What it was planned for.
+    pub purpose: Purpose,
+    /// What makes lines of the records of a trace, where there is one.
+    pub tracer: Option<Tracer>,
 }
 
 impl Begun {
     /// Loads and attaches what the plan says, and opens the mount table.
     pub fn load(config: &Config, found: Gathered, plan: &AttachPlan) -> Result<Self, RunError> {
         let kernel = Kernel::load(plan, &found, &options(config))?;
+        Self::with(kernel, found, Purpose::Watch(plan.statx))
+    }
+
+    /// The same for a session that wants a record of every operation.
+    ///
+    /// `auto` means something else than for a daemon: what a trace is asked for is every call. Where the
+    /// stat family is seen in its function, which only attaching tells, that is no question. Elsewhere only
+    /// the start and the end of all system calls show a stat that succeeds, or fails for an everyday
+    /// reason: a tax on the host that a daemon must not levy and a session may. Where both can be had it
+    /// would buy little: the end of an open does not tell which superblock it was about, its requests do.
+    pub fn load_traced(config: &Config, trace: TraceOptions) -> Result<Self, RunError> {
+        let mut options = options(config);
+        options.trace = Some(trace);
+        let (found, plan) = facts::decide(Purpose::Watch(config.probes.statx));
+        let kernel = Kernel::load(&plan, &found, &options)?;
+        let is_left_to_us = config.probes.statx == StatxMode::Auto;
+        if !is_left_to_us || kernel.has(Probe::StatExit) {
+            return Self::with(kernel, found, Purpose::Watch(plan.statx));
+        }
+        drop(kernel);
+        let purpose = Purpose::Watch(StatxMode::Full);
+        let plan = plan::plan(&found.facts, purpose);
+        let kernel = Kernel::load(&plan, &found, &options)?;
+        Self::with(kernel, found, purpose)
+    }
+
+    fn with(kernel: Kernel, found: Gathered, purpose: Purpose) -> Result<Self, RunError> {
         report(&kernel.probes);
         let own = OwnTable::open();
         let own = own.map_err(|error| RunError::System("open the mount table", error))?;
@@ -65,6 +97,8 @@ impl Begun {
             found,
             own,
             recordings: Recordings::default(),
+            purpose,
+            tracer: None,
         })
     }
 
@@ -103,6 +137,28 @@ pub fn attached<T>(
     leave_working_directory()?;
     let (found, plan) = facts::decide(Purpose::Watch(config.probes.statx));
     let begun = Begun::load(config, found, &plan)?;
+    keep_attached(config, writes_to, begun, session)
+}
+
+/// The same for a session that wants a record of every operation its filter admits.
+pub fn traced<T>(
+    config: &Config,
+    writes_to: Option<&str>,
+    (trace, tracer): (TraceOptions, Tracer),
+    session: impl AsyncFnOnce(Watch) -> Result<T, RunError>,
+) -> Result<T, RunError> {
+    leave_working_directory()?;
+    let mut begun = Begun::load_traced(config, trace)?;
+    begun.tracer = Some(tracer);
+    keep_attached(config, writes_to, begun, session)
+}
+
+fn keep_attached<T>(
+    config: &Config,
+    writes_to: Option<&str>,
+    begun: Begun,
+    session: impl AsyncFnOnce(Watch) -> Result<T, RunError>,
+) -> Result<T, RunError> {
     begun.confine(config, writes_to.map(Grant::write).into_iter().collect())?;
     let runtime = runtime()?;
     let result = runtime.block_on(async {
@@ -159,6 +215,7 @@ pub fn options(config: &Config) -> Options {
         recorded_errno: Errno::CONNECTION_CLASS.to_vec(),
         log: config.log.bpf,
         ring_bytes: Some(config.probes.ring_bytes),
+        trace: None,
     }
 }
 
@@ -175,15 +232,22 @@ impl Watch {
             found,
             own,
             recordings,
+            purpose,
+            tracer,
         } = begun;
         let info = SelfInfo {
             boot: process::boot_id(),
             is_initial_pid_namespace: kernel.self_tgid == std::process::id(),
             is_single_look: false,
         };
-        let session = Session::new(Observer::new(config, info)?);
         let header = Header::new(clock::now(), env!("CARGO_PKG_VERSION"), info, config);
-        let recorder = Recorder::start(recordings, header.with_kernel(&found.facts))
+        let mut header = header.with_kernel(&found.facts);
+        let mut session = Session::new(Observer::new(config, info)?);
+        if let Some(tracer) = tracer {
+            header = header.with_trace(tracer.options().clone());
+            session = session.traced(tracer);
+        }
+        let recorder = Recorder::start(recordings, header)
             .map_err(|error| RunError::System("start the recorder", error))?;
         let engine = Engine::new(session, kernel.maps, kernel.checker, kernel.probes);
         let mut engine = engine.recorded_by(recorder);
@@ -199,7 +263,6 @@ impl Watch {
         // Watched before it is first read: no change falls between the two.
         own.watch(table_changes, Arc::clone(&heartbeats))
             .map_err(|error| RunError::System("watch the mount table", error))?;
-        let purpose = Purpose::Watch(config.probes.statx);
         let is_there = found.facts.fuse != Fuse::Absent;
         let fuse_module =
             |module| Follower::new(Arc::clone(&kernel.loader), module, purpose, is_there);
@@ -209,6 +272,7 @@ impl Watch {
             engine,
             wake_up: wake_up(&kernel.ring)?,
             ring: kernel.ring,
+            traces: kernel.traces.map(Traces::new).transpose()?,
             beat,
             jobs,
             exits: Exits::default(),
@@ -234,6 +298,15 @@ impl Watch {
         self.engine.tick();
         self.ticked = clock::now().mono;
         Ok(())
+    }
+}
+
+impl Traces {
+    fn new(ring: Ring) -> Result<Self, RunError> {
+        Ok(Self {
+            wake_up: wake_up(&ring)?,
+            ring,
+        })
     }
 }
 
