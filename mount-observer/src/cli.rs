@@ -9,6 +9,7 @@ pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod silence;
 pub(crate) mod top;
+pub(crate) mod trace;
 
 pub(crate) use manual::{completion, man_page};
 
@@ -29,6 +30,7 @@ use mount_observer::{
 Examples:
   mount-observer status                   what is wrong right now, in under a second
   mount-observer run                      watch, log alerts, serve http://127.0.0.1:9967/metrics
+  mount-observer trace                    what every operation does, as it happens
   mount-observer check                    what this kernel allows, and what is missing
 
 Exit codes: 0 ok, 1 failure at run time, 2 bad command line or configuration, 3 `check` found
@@ -76,6 +78,26 @@ Asks the daemon that runs here, else attaches by itself (as root; what is shown 
 terminal of 80x24 or more; NO_COLOR is heeded. ? tells the keys, q quits. Exits with 0 however it was
 ended, with 1 where it cannot look, with 2 without a terminal.")]
     Top(top::TopArgs),
+    /// Every operation on a mount, as it ends or while it blocks; in the end, what they come to
+    #[command(after_help = "\
+Examples:
+  mount-observer trace
+  mount-observer trace --mount '/srv/jobs/*' --min-latency 100ms
+  mount-observer trace --failed --duration 1min --json | jq -r 'select(.type == \"operation\") | .errno'
+  mount-observer trace --comm rsync --op READ --sample 1/100 --summary-only
+  mount-observer trace --record session.mor --count 1000
+  mount-observer trace --summary-of session.mor
+
+Lines go to standard output, all else to standard error. An operation that has not ended after
+--blocked-after is shown while it blocks (BLOCKED), and again when it ends: unblocked, an error, or gone,
+where its end was not seen. Times are UTC, as in the log; a file that has no name in the request is a node
+of its filesystem. Where the kernel lets no program into its stat functions, every system call of the host
+pays some 200 ns while it runs (--probes.statx off: none, and no system calls are shown).
+
+Works beside a daemon. Ends with a summary at Ctrl-C, SIGTERM, SIGHUP, --duration or --count, without one
+when nobody reads any more (`| head`); all of these exit with 0. 1 is a failure, 2 a bad command line, 3 (--summary-of) a damaged recording.
+Needs what `run` needs.")]
+    Trace(Box<trace::TraceArgs>),
     /// What a path lies on, who serves it, who holds it and waits for it, and what to do
     #[command(after_help = "\
 Examples:

@@ -42,4 +42,5 @@ pub mod symbols;
 mod syscalls;
 pub mod tick;
 pub mod top;
+pub mod trace;
 pub mod watch;

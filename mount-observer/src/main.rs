@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         Command::Status(args) => status(&args),
         Command::Check(args) => check_kernel(&args),
         Command::Top(args) => cli::top::show(&args).map(|()| 0),
+        Command::Trace(args) => cli::trace::run(&args),
         Command::Explain(args) => cli::explain::answer(&args).and_then(|text| {
             show(&text)?;
             Ok(0)

@@ -77,14 +77,19 @@ fn finish(end: &End, form: Form) -> anyhow::Result<u8> {
     if form == Form::Json {
         put(&end.json())?;
     }
+    Ok(complain(end))
+}
+
+/// The same, as text alone; the exit code.
+pub(super) fn complain(end: &End) -> u8 {
     for line in end.complaints() {
         // Standard error may be closed; the exit code tells it too.
         writeln!(io::stderr(), "mount-observer: {line}").ok();
     }
-    Ok(if end.is_whole() { 0 } else { DAMAGED })
+    if end.is_whole() { 0 } else { DAMAGED }
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if path == Path::new("-") {
         io::stdin()
@@ -104,7 +109,7 @@ fn address(text: &str) -> anyhow::Result<SocketAddr> {
     listen_address(text).with_context(|| format!("{text:?} is no address and port"))
 }
 
-fn put(text: &str) -> anyhow::Result<()> {
+pub(super) fn put(text: &str) -> anyhow::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot write to standard output"),

@@ -10,8 +10,7 @@ use super::{
     clock,
     kernel::Attached,
     links, log,
-    maps::Maps,
-    maps::MapsError,
+    maps::{KernelFilter, Maps, MapsError},
     record::{self, Recorder},
     scan::ConnectionChecker,
     symbols::Symbols,
@@ -29,6 +28,7 @@ use crate::{
     snapshot::Snapshot,
     superblock::{Dev, SuperblockId},
     time::Mono,
+    trace::{Line, Tracer},
 };
 
 /// Decisions in a row that answer each other before the rest waits for the next regular one.
@@ -278,6 +278,22 @@ impl Engine {
                 count: u64::from(facts.hides_processes),
             },
         ]);
+    }
+
+    /// What a trace has to show since the last call.
+    pub fn take_lines(&mut self) -> Vec<Line> {
+        self.session.take_lines()
+    }
+
+    /// The trace, if there is one.
+    pub fn tracer(&self) -> Option<&Tracer> {
+        self.session.tracer()
+    }
+
+    /// Tells the programs what a trace wants to see now.
+    pub fn set_trace(&mut self, filter: &KernelFilter) {
+        let set = self.maps.set_trace(filter);
+        self.note("set the filter of the trace", set);
     }
 
     /// Says that the list of the kernel's symbols is still being read.

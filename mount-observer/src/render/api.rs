@@ -4,6 +4,7 @@
 mod incident;
 mod notice;
 mod snapshot;
+mod trace;
 
 use crate::text::append;
 
@@ -49,6 +50,14 @@ pub fn markdown() -> String {
     rows(&mut out, incident::ONE);
     out.push_str(notice::ABOUT);
     rows(&mut out, notice::FIELDS);
+    out.push_str(trace::ABOUT);
+    for (heading, fields) in trace::OBJECTS {
+        append(
+            &mut out,
+            format_args!("\n### `{heading}`\n\n| field | type | meaning |\n|---|---|---|\n"),
+        );
+        rows(&mut out, fields);
+    }
     out
 }
 

@@ -240,4 +240,4 @@ fn cut_start(text: String, width: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -124,6 +124,12 @@ pub(crate) fn live(history: &[(u64, String)]) -> World {
     world
 }
 
+/// One statement, if it makes sense now.
+pub(crate) fn say(world: &mut World, line: &str) {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    statement(world, &words);
+}
+
 /// A connection is made before its mount, and never again for the same one. Scenarios are free to
 /// tell it the other way round, histories (which begin so) are not.
 fn is_impossible(world: &World, words: &[&str], at_ms: u64) -> bool {

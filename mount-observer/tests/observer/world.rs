@@ -22,7 +22,7 @@ use mount_observer::{
     session::Session,
     superblock::Dev,
     time::{Mono, Now, Wall},
-    trace::Options,
+    trace::{Line, Options},
 };
 use mount_observer_common::{AbortCause, Op, TotalsValue, bucket_of};
 use zerocopy::IntoBytes;
@@ -115,6 +115,9 @@ pub(crate) struct World {
     pub(crate) config: Config,
     /// What a trace beside the observer is to do, if there is one.
     pub(crate) trace: Option<Options>,
+    /// Whether its lines are kept, rather than shown.
+    pub(crate) keeps_lines: bool,
+    pub(crate) lines: Vec<Line>,
     pub(crate) now: u64,
     pub(crate) tables: BTreeMap<u32, Vec<Mount>>,
     pub(crate) servers: Vec<Server>,
@@ -156,6 +159,8 @@ impl World {
         let mut world = Self {
             session: session(&config, info, trace.as_ref()),
             trace,
+            keeps_lines: false,
+            lines: Vec::new(),
             config,
             now: START,
             tables: BTreeMap::new(),

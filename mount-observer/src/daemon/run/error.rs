@@ -8,6 +8,7 @@ use crate::{
         sink::SinkError,
     },
     scope::ScopeError,
+    trace::FilterError,
 };
 
 /// Why the daemon did not start, or ended.
@@ -36,6 +37,9 @@ pub enum RunError {
     /// The configured scope.
     #[error("bad scope")]
     Scope(#[from] ScopeError),
+    /// The filter of a trace.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
     /// A sink.
     #[error("cannot use a sink")]
     Sink(#[from] SinkError),

@@ -22,7 +22,7 @@ use crate::{
         kernel::{Kernel, Options, TraceOptions},
         mountinfo::{self, OwnTable},
         namespaces, process,
-        record::{Recorder, Recordings},
+        record::{RecordFile, RecordOptions, Recorder, Recordings},
         ring::Ring,
         run::RunError,
     },
@@ -143,14 +143,21 @@ pub fn attached<T>(
 /// The same for a session that wants a record of every operation its filter admits.
 pub fn traced<T>(
     config: &Config,
-    writes_to: Option<&str>,
+    recorded: Option<&RecordOptions>,
     (trace, tracer): (TraceOptions, Tracer),
     session: impl AsyncFnOnce(Watch) -> Result<T, RunError>,
 ) -> Result<T, RunError> {
     leave_working_directory()?;
+    let file = recorded.map(|options| RecordFile::create(options, config));
+    let file = file.transpose()?;
     let mut begun = Begun::load_traced(config, trace)?;
+    begun.recordings = Recordings {
+        file,
+        flight: None,
+        trace: Some(tracer.options().clone()),
+    };
     begun.tracer = Some(tracer);
-    keep_attached(config, writes_to, begun, session)
+    keep_attached(config, None, begun, session)
 }
 
 fn keep_attached<T>(

@@ -18,6 +18,9 @@ use crate::{
 /// Letters of a bar.
 const BAR: u64 = 40;
 
+/// So many rows that have nothing, one after the other, are not shown.
+const GAP_MIN: usize = 3;
+
 /// What blocks at the end, named; the rest is counted.
 const BLOCKED_MAX: usize = 20;
 
@@ -63,6 +66,7 @@ pub(super) fn reason(what: &str) -> &str {
     match what {
         "records_lost" => "records: the ring was full; --sample or a filter takes less",
         "requests_not_followed" => "requests: more were in flight than can be followed",
+        "lines_not_shown" => "lines: nobody read them in time",
         other => other,
     }
 }
@@ -148,8 +152,9 @@ fn errors(operation: &OperationSummary) -> String {
     errors.chain(gone).collect::<Vec<_>>().join(", ")
 }
 
+/// Nothing of latencies that are all alike: the percentiles say it.
 fn histogram(mount: &MountSummary, operation: &OperationSummary, paper: Paper, out: &mut String) {
-    if operation.histogram.is_empty() {
+    if operation.histogram.len() < 2 {
         return;
     }
     append(
@@ -162,8 +167,18 @@ fn histogram(mount: &MountSummary, operation: &OperationSummary, paper: Paper, o
         .map(|row| row.count)
         .max()
         .unwrap_or(1);
-    for row in &operation.histogram {
-        bar(row, most, paper, out);
+    let is_empty = |row: &Row| row.count == 0;
+    for rows in operation
+        .histogram
+        .chunk_by(|one, next| is_empty(one) && is_empty(next))
+    {
+        if rows.len() >= GAP_MIN {
+            append(out, format_args!("  {:>6}\n", "..."));
+        } else {
+            for row in rows {
+                bar(row, most, paper, out);
+            }
+        }
     }
 }
 

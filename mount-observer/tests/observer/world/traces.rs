@@ -88,6 +88,10 @@ impl World {
     /// Shows the lines of the trace; alerts are told anyway.
     pub(super) fn show_lines(&mut self) {
         for line in self.session.take_lines() {
+            if self.keeps_lines {
+                self.lines.push(line);
+                continue;
+            }
             if !matches!(line, Line::Alert { .. }) {
                 self.log.push_str(&trace::line(&line, Paper::default()));
             }
