@@ -23,6 +23,7 @@ mod journal;
 mod loss;
 mod missing;
 mod quiet;
+mod recording;
 mod recovery;
 mod scale;
 mod seed_incident;

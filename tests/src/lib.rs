@@ -16,6 +16,7 @@ pub mod nfs;
 pub mod observer;
 pub mod process;
 pub mod receivers;
+pub mod recording;
 pub mod sandbox;
 pub mod scene;
 pub mod trace;

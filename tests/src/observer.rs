@@ -65,6 +65,8 @@ pub struct Options {
     pub wrapper: Vec<String>,
     /// Where it keeps its journal; a directory of its own when `None`.
     pub storage: Option<PathBuf>,
+    /// Further arguments of `run`.
+    pub arguments: Vec<String>,
     /// `json`, which [`Observer::transitions`] reads, or `text` for people.
     pub log_format: &'static str,
 }
@@ -75,6 +77,7 @@ impl Default for Options {
             config: String::new(),
             wrapper: Vec::new(),
             storage: None,
+            arguments: Vec::new(),
             log_format: "json",
         }
     }
@@ -114,6 +117,7 @@ impl Observer {
                 .arg(format!("--web.listen-address=127.0.0.1:{port}"))
                 .arg(format!("--storage.path={}", storage.display()))
                 .arg(format!("--log.format={}", options.log_format))
+                .args(&options.arguments)
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped());

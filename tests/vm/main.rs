@@ -19,6 +19,7 @@ mod nfs;
 mod nfs_operations;
 mod older;
 mod overlay;
+mod recordings;
 mod tier;
 
 use std::thread;

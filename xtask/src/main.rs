@@ -39,6 +39,8 @@ enum Command {
     /// Capture what kernels of the matrix offer into tests/data/kernels, for the tests of the plan; some
     /// two minutes for all of them.
     Facts(vm::Facts),
+    /// Record every fault on kernels of the matrix, as data of the tests; a quarter of an hour for all.
+    Recordings(vm::Recordings),
     /// Write docs/KERNELS.md: how the observer attaches on every kernel, and what that costs; some
     /// minutes. Of single kernels it only prints their part.
     Kernels(vm::Describe),
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Guest(command) => vm::command(&command),
         Command::Facts(args) => vm::facts(&args),
+        Command::Recordings(args) => vm::recordings(&args),
         Command::Kernels(args) => vm::describe(&args),
         Command::Bench(args) => bench::run(args),
         Command::BuildEbpf(args) => build_ebpf::run(args),

@@ -16,6 +16,7 @@ mod mirror;
 mod modules;
 mod page;
 mod qemu;
+mod recordings;
 mod report;
 mod system;
 mod table;
@@ -35,6 +36,7 @@ pub(crate) use self::{
     command::{Command, run as command},
     describe::{Describe, run as describe},
     facts::{Facts, run as facts},
+    recordings::{Recordings, run as recordings},
     system::run as package,
     test::{Request, run as test},
 };

@@ -3,6 +3,7 @@
 mod show;
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write as _},
     net::{SocketAddr, TcpListener},
     num::NonZero,
@@ -25,7 +26,11 @@ use super::{
 };
 use crate::{
     config::Config,
-    render::status::{self, Medium},
+    incident::{Incident, IncidentId},
+    render::{
+        status::{self, Medium},
+        trace::Paper,
+    },
     replay::{Replay, Step},
     snapshot::Snapshot,
     time::{Mono, Now},
@@ -79,6 +84,7 @@ pub fn run(
             medium,
             served,
             last: None,
+            incidents: BTreeMap::new(),
         };
         let is_read = show.all().await?;
         let end = End::of(show.replay.reader());
@@ -98,6 +104,8 @@ struct Show<'a> {
     served: Option<Served>,
     /// When the last entry that was not standing before was taken.
     last: Option<Mono>,
+    /// The last form of each incident.
+    incidents: BTreeMap<IncidentId, Incident>,
 }
 
 impl Show<'_> {
@@ -135,6 +143,10 @@ impl Show<'_> {
             if !put(&self.lines(&step))? {
                 return Ok(false);
             }
+            for incident in &step.kept {
+                let id = incident.id.clone();
+                self.incidents.insert(id, incident.clone());
+            }
             if let Some(served) = &self.served {
                 served.take(&step, self.replay.session().snapshot());
             }
@@ -163,7 +175,13 @@ impl Show<'_> {
         if step.lost > 0 {
             text.push_str(&show::lost(step.now, step.lost, self.form));
         }
-        for transition in &step.told {
+        let paper = self.paper();
+        for line in &step.lines {
+            text.push_str(&show::traced(line, self.form, paper));
+        }
+        // Among the lines of a trace there are alerts too.
+        let is_trace = self.replay.reader().header().trace.is_some();
+        for transition in step.told.iter().filter(|_| !is_trace) {
             let is_coloured = self.medium.is_coloured;
             text.push_str(&show::alert(step.now, transition, self.form, is_coloured));
         }
@@ -172,12 +190,28 @@ impl Show<'_> {
 
     /// What was known at the end.
     fn end(&self) -> Result<(), RunReplayError> {
-        let snapshot = self.replay.session().snapshot();
-        let text = match self.form {
-            Form::Json => show::snapshot(&snapshot),
-            Form::Text => status::table(&snapshot, self.medium),
-        };
+        let session = self.replay.session();
+        let snapshot = session.snapshot();
+        let mut text = String::new();
+        match self.form {
+            Form::Json => {
+                let incidents = self.incidents.values().map(show::incident);
+                text.extend(incidents);
+                text.push_str(&show::snapshot(&snapshot));
+            }
+            Form::Text => text.push_str(&status::table(&snapshot, self.medium)),
+        }
+        if let Some(tracer) = session.tracer() {
+            text.push_str(&show::summary(&tracer.summary(), self.form, self.paper()));
+        }
         put(&text).map(drop)
+    }
+
+    fn paper(&self) -> Paper {
+        Paper {
+            width: None,
+            is_coloured: self.medium.is_coloured,
+        }
     }
 }
 

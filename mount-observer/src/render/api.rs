@@ -3,6 +3,7 @@
 
 mod incident;
 mod notice;
+mod replay;
 mod snapshot;
 mod trace;
 
@@ -58,6 +59,8 @@ pub fn markdown() -> String {
         );
         rows(&mut out, fields);
     }
+    out.push_str(replay::ABOUT);
+    rows(&mut out, replay::FIELDS);
     out
 }
 

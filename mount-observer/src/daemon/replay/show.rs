@@ -10,11 +10,17 @@ use serde::Serialize;
 
 use crate::{
     alert::{Change, Severity, Transition},
+    incident::Incident,
     recording::{Flaw, Reader, Tally},
-    render::{alert_line::alert_line, escape::escaped},
+    render::{
+        alert_line::alert_line,
+        escape::escaped,
+        trace::{self, Paper},
+    },
     snapshot::Snapshot,
     text::append,
     time::{Now, Wall},
+    trace::{Line, Summary},
 };
 
 /// Who reads it.
@@ -30,15 +36,10 @@ pub enum Form {
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Object<'a> {
-    /// An alert changed.
-    Alert {
-        /// When it was told, ns since the Unix epoch.
-        time_unix_ns: Wall,
-        #[serde(flatten)]
-        transition: &'a Transition,
-    },
+    /// An incident as it was known at the end.
+    Incident { incident: &'a Incident },
     /// Inputs are missing here.
-    Lost { time_unix_ns: Wall, inputs: u64 },
+    NotRecorded { unix_ns: Wall, inputs: u64 },
     /// What was known at the end.
     Snapshot { snapshot: &'a Snapshot },
     /// What the recording is.
@@ -150,11 +151,11 @@ impl End {
 /// A change of an alert, on a line.
 pub(super) fn alert(now: Now, transition: &Transition, form: Form, is_coloured: bool) -> String {
     if form == Form::Json {
-        let time_unix_ns = now.wall;
-        return json(&Object::Alert {
-            time_unix_ns,
-            transition,
-        });
+        let line = Line::Alert {
+            at: now.wall,
+            transition: Box::new(transition.clone()),
+        };
+        return traced(&line, form, Paper::default());
     }
     let (level, colour) = match (transition.change, transition.severity) {
         (Change::Firing, Severity::Critical) => ("ERROR", "\x1b[1;31m"),
@@ -173,14 +174,38 @@ pub(super) fn alert(now: Now, transition: &Transition, form: Form, is_coloured: 
 /// Inputs that are missing here, on a line.
 pub(super) fn lost(now: Now, inputs: u64, form: Form) -> String {
     match form {
-        Form::Json => json(&Object::Lost {
-            time_unix_ns: now.wall,
+        Form::Json => json(&Object::NotRecorded {
+            unix_ns: now.wall,
             inputs,
         }),
         Form::Text => format!(
             "{} WARN  {inputs} inputs were not recorded here\n",
             At(now.wall)
         ),
+    }
+}
+
+/// An incident as it was known at the end, as JSON.
+pub(super) fn incident(incident: &Incident) -> String {
+    json(&Object::Incident { incident })
+}
+
+/// A line of a trace.
+pub(super) fn traced(line: &Line, form: Form, paper: Paper) -> String {
+    match form {
+        Form::Json => serde_json::to_string(&trace::json::object(line)).unwrap_or_default() + "\n",
+        Form::Text => trace::line(line, paper),
+    }
+}
+
+/// The summary of a trace.
+pub(super) fn summary(summary: &Summary, form: Form, paper: Paper) -> String {
+    match form {
+        Form::Json => {
+            let object = trace::json::Object::Summary(summary);
+            serde_json::to_string(&object).unwrap_or_default() + "\n"
+        }
+        Form::Text => trace::summary::text(summary, paper),
     }
 }
 
