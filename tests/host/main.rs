@@ -29,6 +29,7 @@ mod scale;
 mod seed_incident;
 mod sinks;
 mod touchless;
+mod trace;
 
 use mount_observer_tests::scene::{
     Began, CLEAR_AFTER, FAST, HUNG_AFTER, SOON, call, figures, kinds_reported, outcome, request_of,
