@@ -73,6 +73,7 @@ Examples:
   mount-observer top
   mount-observer top --url http://storage-7:9967
   mount-observer top --attach             beside a daemon, or where none runs
+  mount-observer top --record session.mor attached, for `replay` later
 
 Asks the daemon that runs here, else attaches by itself (as root; what is shown begins then). Needs a
 terminal of 80x24 or more; NO_COLOR is heeded. ? tells the keys, q quits. Exits with 0 however it was

@@ -23,6 +23,7 @@ use self::{
     terminal::Screen,
 };
 use super::{
+    record::{RecordOptions, Report},
     run::RunError,
     watch::{Turn, Watch, attached},
 };
@@ -43,8 +44,8 @@ const INCIDENTS_MAX: usize = 200;
 pub enum Source {
     /// The daemon there.
     Url(String),
-    /// Nobody: it attaches by itself.
-    Itself,
+    /// Nobody: it attaches by itself, and records what it learns where that is asked for.
+    Itself(Option<RecordOptions>),
     /// The daemon of this machine, or nobody where none runs.
     Whoever,
 }
@@ -97,15 +98,15 @@ enum Told {
     Incidents(Vec<Summary>),
 }
 
-/// Shows until a key or a signal ends it.
-pub fn top(config: &Config, source: Source, is_coloured: bool) -> Result<(), TopError> {
+/// Shows until a key or a signal ends it; tells what came of the recording, if there was one.
+pub fn top(config: &Config, source: Source, is_coloured: bool) -> Result<Option<Report>, TopError> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         return Err(TopError::NoTerminal);
     }
     match source {
         Source::Url(url) => ask(Client::new(&url), is_coloured),
-        Source::Itself => {
-            let shown = attach(config, is_coloured);
+        Source::Itself(recorded) => {
+            let shown = attach(config, recorded.as_ref(), is_coloured);
             shown.map_err(|error| TopError::Attach(Box::new(error)))?
         }
         Source::Whoever => {
@@ -114,7 +115,7 @@ pub fn top(config: &Config, source: Source, is_coloured: bool) -> Result<(), Top
                 Ok(_) | Err(Silence::NotYet(_)) => ask(client, is_coloured),
                 Err(Silence::Odd(why)) => Err(TopError::Stranger(client.name(), why)),
                 Err(Silence::Unreached(why)) => {
-                    let shown = attach(config, is_coloured);
+                    let shown = attach(config, None, is_coloured);
                     shown.map_err(|source| TopError::Neither {
                         url: client.name(),
                         why,
@@ -139,7 +140,7 @@ fn own_url(config: &Config) -> String {
 }
 
 /// Shows what a daemon tells.
-fn ask(client: Client, is_coloured: bool) -> Result<(), TopError> {
+fn ask(client: Client, is_coloured: bool) -> Result<Option<Report>, TopError> {
     let (tell, told) = sync_channel(TOLD_MAX);
     let name = format!("daemon at {}", client.name());
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -158,13 +159,18 @@ fn ask(client: Client, is_coloured: bool) -> Result<(), TopError> {
             () = signals.any() => screen.end().await,
             ended = screen.ended() => ended,
         }
-        .map_err(TopError::Screen)
+        .map_err(TopError::Screen)?;
+        Ok(None)
     })
 }
 
 /// Shows what this process sees by itself.
-fn attach(config: &Config, is_coloured: bool) -> Result<Result<(), TopError>, RunError> {
-    attached(config, None, async |watch| {
+fn attach(
+    config: &Config,
+    recorded: Option<&RecordOptions>,
+    is_coloured: bool,
+) -> Result<Result<Option<Report>, TopError>, RunError> {
+    attached(config, recorded, async |watch| {
         let (tell, told) = sync_channel(TOLD_MAX);
         let name = "attached by itself, no daemon asked".to_owned();
         let started = Signals::new().and_then(|signals| {
@@ -183,7 +189,7 @@ async fn show(
     tell: SyncSender<Told>,
     mut signals: Signals,
     mut screen: Screen,
-) -> Result<Result<(), TopError>, RunError> {
+) -> Result<Result<Option<Report>, TopError>, RunError> {
     let mut seen = Seen::default();
     // What cannot be told now is told with the next.
     tell.try_send(Told::Incidents(Vec::new())).ok();
@@ -203,7 +209,8 @@ async fn show(
                 Turn::Learnt | Turn::Beat | Turn::Config(_) => continue,
             },
         };
-        return Ok(ended.map_err(TopError::Screen));
+        let recording = watch.engine.finish_recording();
+        return Ok(ended.map(|()| recording).map_err(TopError::Screen));
     }
 }
 

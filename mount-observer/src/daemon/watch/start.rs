@@ -128,16 +128,19 @@ pub fn leave_working_directory() -> Result<(), RunError> {
 }
 
 /// Attaches for a session that somebody watches, confines it as the daemon is, and leaves the loop to
-/// `session`. `writes_to` is the directory of a file it writes, if there is one.
+/// `session`; `recorded` is what `--record` asks for.
 pub fn attached<T>(
     config: &Config,
-    writes_to: Option<&str>,
+    recorded: Option<&RecordOptions>,
     session: impl AsyncFnOnce(Watch) -> Result<T, RunError>,
 ) -> Result<T, RunError> {
     leave_working_directory()?;
     let (found, plan) = facts::decide(Purpose::Watch(config.probes.statx));
-    let begun = Begun::load(config, found, &plan)?;
-    keep_attached(config, writes_to, begun, session)
+    let file = recorded.map(|options| RecordFile::create(options, config));
+    let file = file.transpose()?;
+    let mut begun = Begun::load(config, found, &plan)?;
+    begun.recordings.file = file;
+    keep_attached(config, begun, session)
 }
 
 /// The same for a session that wants a record of every operation its filter admits.
@@ -157,16 +160,16 @@ pub fn traced<T>(
         trace: Some(tracer.options().clone()),
     };
     begun.tracer = Some(tracer);
-    keep_attached(config, None, begun, session)
+    keep_attached(config, begun, session)
 }
 
 fn keep_attached<T>(
     config: &Config,
-    writes_to: Option<&str>,
     begun: Begun,
     session: impl AsyncFnOnce(Watch) -> Result<T, RunError>,
 ) -> Result<T, RunError> {
-    begun.confine(config, writes_to.map(Grant::write).into_iter().collect())?;
+    // The file of `--record` is open by now.
+    begun.confine(config, Vec::new())?;
     let runtime = runtime()?;
     let result = runtime.block_on(async {
         let mut watch = Watch::start(config, begun, Arc::new(Heartbeats::default()))?;
