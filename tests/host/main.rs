@@ -28,6 +28,7 @@ mod recovery;
 mod scale;
 mod seed_incident;
 mod sinks;
+mod top;
 mod touchless;
 mod trace;
 

@@ -202,7 +202,7 @@ fn a_killed_observer_leaves_no_program_map_or_link_in_the_kernel() {
 
 /// Ids of the BPF objects of one kind a process holds descriptors of (`/proc/PID/fdinfo`).
 #[expect(clippy::disallowed_methods, reason = "the directory is in /proc")]
-fn ids_held_by(pid: u32, kind: &str) -> BTreeSet<u64> {
+pub(crate) fn ids_held_by(pid: u32, kind: &str) -> BTreeSet<u64> {
     let key = format!("{kind}_id:");
     fs::read_dir(format!("/proc/{pid}/fdinfo"))
         .expect("fdinfo")
@@ -217,7 +217,7 @@ fn ids_held_by(pid: u32, kind: &str) -> BTreeSet<u64> {
 }
 
 /// Ids of every BPF object of one kind there is.
-fn ids_in_kernel(kind: &str) -> BTreeSet<u64> {
+pub(crate) fn ids_in_kernel(kind: &str) -> BTreeSet<u64> {
     let bpftool = program("bpftool").expect("bpftool was needed");
     let output = Command::new(bpftool)
         .args(["--json", kind, "list"])

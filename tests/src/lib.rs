@@ -19,6 +19,7 @@ pub mod receivers;
 pub mod recording;
 pub mod sandbox;
 pub mod scene;
+pub mod tmux;
 pub mod trace;
 pub mod victim;
 pub mod wait;

@@ -19,6 +19,8 @@ pub enum Need {
     Strace,
     /// The package bpftool.
     Bpftool,
+    /// The package tmux.
+    Tmux,
 }
 
 /// Directories in which distributions put programs that root uses.
@@ -83,7 +85,8 @@ fn missing(needs: &[Need]) -> Vec<&'static str> {
             }
             Need::Strace if program("strace").is_none() => missing.push("the package strace"),
             Need::Bpftool if program("bpftool").is_none() => missing.push("the package bpftool"),
-            Need::Bindfs | Need::Sshfs | Need::Strace | Need::Bpftool => {}
+            Need::Tmux if program("tmux").is_none() => missing.push("the package tmux"),
+            Need::Bindfs | Need::Sshfs | Need::Strace | Need::Bpftool | Need::Tmux => {}
         }
     }
     missing

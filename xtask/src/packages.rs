@@ -19,7 +19,7 @@ pub(crate) struct Tool {
 }
 
 /// Everything `tests/` runs besides cargo's own output.
-pub(crate) const MOUNTS: [Tool; 6] = [
+pub(crate) const MOUNTS: [Tool; 7] = [
     Tool {
         package: "bindfs",
         paths: &["/usr/bin/bindfs", "/usr/local/bin/bindfs"],
@@ -50,6 +50,10 @@ pub(crate) const MOUNTS: [Tool; 6] = [
             "/sbin/bpftool",
             "/usr/local/sbin/bpftool",
         ],
+    },
+    Tool {
+        package: "tmux",
+        paths: &["/usr/bin/tmux", "/usr/local/bin/tmux"],
     },
 ];
 
