@@ -48,8 +48,8 @@ impl Groups {
         })?;
         let (sender, found) = mpsc::channel(1);
         let run = move || {
-            // Without, it only keeps more than it uses.
-            confine::give_up_all().ok();
+            // Without, it only keeps more than it uses. Files it goes on reading.
+            confine::give_up_capabilities().ok();
             look_for_ever(&root, &matcher, &sender);
         };
         let started = thread::Builder::new().name("groups".to_owned()).spawn(run);
