@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub use self::output::{Form, Left};
+pub use self::output::Form;
 use self::{groups::Groups, output::Output};
 use super::{
     kernel::TraceOptions,

@@ -43,7 +43,7 @@ impl Paper {
                 mount: 12,
                 operation: 10,
                 result: 9,
-                latency: 6,
+                latency: 7,
             }
         } else {
             Widths {

@@ -44,7 +44,7 @@ pub struct Form {
 
 /// What was not shown.
 #[derive(Debug, Default)]
-pub struct Left {
+struct Left {
     /// Lines that wait.
     queued: AtomicU64,
     /// Lines left out, all in all.
