@@ -21,6 +21,7 @@ mod older;
 mod overlay;
 mod recordings;
 mod tier;
+mod trace;
 
 use std::thread;
 
