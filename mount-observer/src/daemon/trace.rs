@@ -75,6 +75,8 @@ pub fn trace(config: &Config, request: &Request) -> Result<(), RunError> {
         let output = Output::start(request.form)?;
         output.note(greeting(&watch.engine.snapshot(), &request.options));
         let end = follow(&mut watch, request, &output, groups).await?;
+        watch.catch_up();
+        output.show(watch.engine.take_lines());
         let summary = watch.engine.tracer().map(Tracer::summary);
         let recording = watch.engine.finish_recording();
         // Whoever reads slowly reads without the programs in the kernel.

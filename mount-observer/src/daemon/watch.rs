@@ -40,6 +40,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// Batches taken from the ring in one go; the rest waits for the next beat.
 const BATCHES_MAX: usize = 4;
 
+/// Turns of these in the end: more than a full ring of 64 MiB needs.
+const CATCH_UP_MAX: usize = 32;
+
 /// The observer at work.
 #[derive(Debug)]
 pub struct Watch {
@@ -228,20 +231,33 @@ impl Watch {
         Heartbeats::beat(&self.heartbeats.ring, clock::now().wall);
     }
 
+    /// At the end of a trace: takes what its ring still holds, and counts what was lost until now.
+    pub fn catch_up(&mut self) {
+        for _ in 0..CATCH_UP_MAX {
+            if self.drain_traces() < BATCH_MAX {
+                break;
+            }
+        }
+        self.engine.tick();
+    }
+
     /// Takes the records of the trace, in its turn: what it leaves waits for the next beat, and what does
     /// not fit into the ring meanwhile is counted.
-    fn drain_traces(&mut self) {
+    /// Returns how many the last batch had.
+    fn drain_traces(&mut self) -> usize {
         let Some(traces) = &mut self.traces else {
-            return;
+            return 0;
         };
+        let mut taken = 0;
         for _ in 0..BATCHES_MAX {
             let mut records = Vec::new();
-            let taken = traces.ring.drain(|record| records.push(record.to_vec()));
+            taken = traces.ring.drain(|record| records.push(record.to_vec()));
             self.engine.feed_traces(records);
             if taken < BATCH_MAX {
                 break;
             }
         }
+        taken
     }
 
     fn take(&mut self, outcome: Outcome) -> Turn {

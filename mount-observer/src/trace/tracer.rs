@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     decode::{self, Caller, Ended, Event, Traced},
+    health::RUNS_LOST,
     input::{Effect, Input, KernelHealth},
     observer::Observer,
     requests::Tracked,
@@ -32,9 +33,10 @@ const GROUPS_MAX: usize = 65_536;
 const WAITS_FOR_REQUEST: &str = "request_wait_answer";
 
 /// Counters of the kernel side that say how much a trace did not show, and how they are called here.
-const LOSSES: [(&str, &str); 3] = [
+const LOSSES: [(&str, &str); 4] = [
     ("trace_lost", "records_lost"),
     ("trace_skipped", "sampled_out"),
+    (RUNS_LOST, "runs_missed"),
     ("in_flight_full", "requests_not_followed"),
 ];
 

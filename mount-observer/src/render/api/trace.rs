@@ -124,7 +124,8 @@ const LOST: &[Field] = &[
         "what",
         "string",
         "`records_lost`: operations that are in no count, their ring was full; `requests_not_followed`: more were \
-         in flight than can be followed; `lines_not_shown`: counted, but nobody read in time",
+         in flight than can be followed; `runs_missed`: programs that were preempted, an operation each at most; \
+         `lines_not_shown`: counted, but nobody read in time",
     ),
     ("count", "integer", "how many since the last such object"),
     ("total", "integer", "how many since the beginning"),
@@ -259,7 +260,7 @@ const SUMMARY: &[Field] = &[
     (
         "lost",
         "object",
-        "what is in no count, by reason: `records_lost`, `requests_not_followed`, `sampled_out`",
+        "what is in no count, by reason: `records_lost`, `requests_not_followed`, `runs_missed`, `sampled_out`",
     ),
 ];
 

@@ -66,6 +66,7 @@ pub(super) fn reason(what: &str) -> &str {
     match what {
         "records_lost" => "records: the ring was full; --sample or a filter takes less",
         "requests_not_followed" => "requests: more were in flight than can be followed",
+        "runs_missed" => "runs of programs that were preempted: an operation each at most",
         "lines_not_shown" => "lines: nobody read them in time",
         other => other,
     }
