@@ -15,13 +15,15 @@ use mount_observer::{
     config::{BpfLogLevel, StatxMode},
     daemon::{
         facts,
-        kernel::{Kernel, Links as Programs, OBJECT, Options},
+        kernel::{Kernel, Links as Programs, OBJECT, Options, TraceOptions},
+        maps::KernelFilter,
     },
     errno::Errno,
     input::MountPoint,
     plan::{self, Purpose},
     sight,
     superblock::Dev,
+    trace::Filter,
 };
 
 /// A way to be attached.
@@ -33,6 +35,17 @@ pub(crate) enum Mode {
     Empty(&'static [(&'static str, &'static str)]),
     /// The observer, with path syscalls observed so.
     Observer(StatxMode),
+    /// The same with a trace of what is on the mount.
+    Trace(StatxMode, Wanted),
+}
+
+/// What a trace wants to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Everything.
+    All,
+    /// What this process does not do.
+    Nothing,
 }
 
 /// Empty programs on both ends of a FUSE request.
@@ -92,7 +105,8 @@ impl Mode {
         match self {
             Self::Nothing => Ok(Attached::Nothing),
             Self::Empty(programs) => attach_empty(programs),
-            Self::Observer(mode) => attach_observer(mode, place),
+            Self::Observer(mode) => attach_observer(mode, None, place),
+            Self::Trace(mode, wanted) => attach_observer(mode, Some(wanted), place),
         }
     }
 }
@@ -111,7 +125,23 @@ fn attach_empty(programs: &[(&str, &str)]) -> Result<Attached> {
     })
 }
 
-fn attach_observer(mode: StatxMode, place: &Place) -> Result<Attached> {
+impl Wanted {
+    fn options(self) -> Result<TraceOptions> {
+        let filter = match self {
+            Self::All => Filter::default(),
+            Self::Nothing => Filter {
+                comms: vec!["nobody".to_owned()],
+                ..Filter::default()
+            },
+        };
+        Ok(TraceOptions {
+            filter: KernelFilter::of(&filter, None)?,
+            ring_bytes: None,
+        })
+    }
+}
+
+fn attach_observer(mode: StatxMode, wanted: Option<Wanted>, place: &Place) -> Result<Attached> {
     let found = facts::gather();
     let plan = plan::plan(&found.facts, Purpose::Watch(mode));
     let options = Options {
@@ -119,7 +149,7 @@ fn attach_observer(mode: StatxMode, place: &Place) -> Result<Attached> {
         recorded_errno: Errno::CONNECTION_CLASS.to_vec(),
         log: BpfLogLevel::Off,
         ring_bytes: None,
-        trace: None,
+        trace: wanted.map(Wanted::options).transpose()?,
     };
     let mut kernel = Kernel::load(&plan, &found, &options)?;
     for probe in &kernel.probes {
@@ -138,13 +168,19 @@ fn attach_observer(mode: StatxMode, place: &Place) -> Result<Attached> {
         dev: place.dev,
     }])?;
     let Kernel {
-        mut ring, attached, ..
+        mut ring,
+        mut traces,
+        attached,
+        ..
     } = kernel;
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let thread = thread::spawn(move || {
         while !stopped.load(Ordering::Relaxed) {
             ring.drain(|_| ());
+            if let Some(traces) = &mut traces {
+                while traces.drain(|_| ()) > 0 {}
+            }
             thread::park_timeout(Duration::from_millis(100));
         }
     });

@@ -15,7 +15,7 @@ use mount_observer::{config::StatxMode, superblock::Dev};
 use nix::{fcntl::AtFlags, sys::stat::fstatat, unistd::getppid};
 
 use crate::{
-    attached::{EMPTY_BOTH, EMPTY_EXIT, EMPTY_FUSE, Mode, Place},
+    attached::{EMPTY_BOTH, EMPTY_EXIT, EMPTY_FUSE, Mode, Place, Wanted},
     measure::{Row, cpu_time, ns_per_call, print, wall_time},
     server::{FILE, Server},
 };
@@ -30,6 +30,34 @@ const FUSE: &[(&str, Mode)] = &[
     ("nothing again", Mode::Nothing),
     ("empty programs", EMPTY_FUSE),
     ("observer, path syscalls off", OFF),
+];
+
+/// Modes of the tables about a trace: what it adds to the probes alone.
+const TRACES: &[(&str, Mode)] = &[
+    ("observer, path syscalls off", OFF),
+    ("the same again", OFF),
+    (
+        "trace, filter that matches nothing",
+        Mode::Trace(StatxMode::Off, Wanted::Nothing),
+    ),
+    (
+        "trace, unfiltered",
+        Mode::Trace(StatxMode::Off, Wanted::All),
+    ),
+];
+
+/// The same with path syscalls.
+const STAT_TRACES: &[(&str, Mode)] = &[
+    ("observer, full", FULL),
+    ("the same again", FULL),
+    (
+        "trace, filter that matches nothing",
+        Mode::Trace(StatxMode::Full, Wanted::Nothing),
+    ),
+    (
+        "trace, unfiltered",
+        Mode::Trace(StatxMode::Full, Wanted::All),
+    ),
 ];
 
 /// Modes of the system call tables.
@@ -70,6 +98,20 @@ pub(crate) fn tables(directory: &Path, rounds: usize) -> Result<()> {
         ns_per_call(wall_time, 30, 300, || stat(&path))
     })?;
     print("stat on the FUSE mount, two requests (wall clock)", &rows);
+
+    let rows = interleave(TRACES, rounds, &place, || {
+        ns_per_call(wall_time, 30, 300, || {
+            black_box(file.read_at(&mut buffer, 0).is_ok());
+        })
+    })?;
+    print("traced: read of one request (wall clock)", &rows);
+    let rows = interleave(STAT_TRACES, rounds, &place, || {
+        ns_per_call(wall_time, 30, 300, || stat(&path))
+    })?;
+    print(
+        "traced: stat on the FUSE mount, two requests (wall clock)",
+        &rows,
+    );
 
     let local = local_file(directory)?;
     let rows = interleave(SYSCALLS, rounds, &place, || {
