@@ -198,8 +198,9 @@ impl Waiters {
     /// Takes the functions that were found.
     pub fn set_names(&mut self, names: Vec<(u64, String)>) {
         for (address, name) in names {
-            if let Some(known) = self.names.get_mut(&address) {
-                *known = Some(name);
+            // A recording that lost its beginning says them before any task was seen.
+            if self.names.len() < NAMES_MAX || self.names.contains_key(&address) {
+                self.names.insert(address, Some(name));
             }
         }
     }

@@ -91,7 +91,11 @@ impl<'a> Replay<'a> {
         let effects = match entry.said {
             Said::Input(input) => {
                 step.is_tick = matches!(input, Input::Tick);
-                self.session.step(entry.now, input)
+                if entry.is_standing {
+                    self.session.remember(entry.now, input)
+                } else {
+                    self.session.step(entry.now, input)
+                }
             }
             // A scope that is none was refused when it was recorded.
             Said::Reconfigure(decisive) => self

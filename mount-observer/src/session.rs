@@ -49,6 +49,15 @@ impl Session {
         effects
     }
 
+    /// Takes one input that was learnt before the session began, and still stood then.
+    pub fn remember(&mut self, now: Now, input: Input) -> Vec<Effect> {
+        let effects = self.step(now, input);
+        if let Some(tracer) = &mut self.tracer {
+            tracer.begin_after_this();
+        }
+        effects
+    }
+
     /// What the trace has to show since the last call, in order.
     pub fn take_lines(&mut self) -> Vec<Line> {
         self.tracer

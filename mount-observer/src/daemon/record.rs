@@ -13,8 +13,8 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
     time::Duration,
@@ -31,11 +31,12 @@ use crate::{
     input::Input,
     recording::{Decisive, Header, Said},
     time::Now,
-    trace,
 };
 
-/// Batches that wait for the thread: some 16 MiB of what was learnt.
+/// Batches that wait for the thread.
 const QUEUE_MAX: usize = 64;
+/// Bytes that wait for the thread, when the disk does not answer.
+const QUEUED_BYTES_MAX: usize = 32 << 20;
 /// Bytes of a batch; a tick ends one before.
 const BATCH_BYTES: usize = 256 << 10;
 /// Entries of a batch.
@@ -50,8 +51,6 @@ pub struct Recordings {
     pub file: Option<RecordFile>,
     /// The flight recorder.
     pub flight: Option<FlightOptions>,
-    /// What is traced, for the header.
-    pub trace: Option<trace::Options>,
 }
 
 /// What came of a recording.
@@ -72,7 +71,8 @@ pub struct Report {
 /// What the thread is told.
 #[derive(Debug)]
 enum Message {
-    Said(Vec<(Now, Said)>),
+    /// What was learnt, and how many bytes of it count as waiting.
+    Said(Vec<(Now, Said)>, usize),
     Incident(IncidentId),
     End(SyncSender<()>),
 }
@@ -81,8 +81,11 @@ enum Message {
 #[derive(Debug, Default)]
 struct Shared {
     recorded: AtomicU64,
+    /// Inputs that the file does not have, although the thread took them.
+    unwritten: AtomicU64,
     bytes: AtomicU64,
-    saved: AtomicU64,
+    /// Bytes that wait for the thread.
+    queued: AtomicUsize,
     /// Why the file is written no more; it stays so.
     failure: Mutex<Option<String>>,
     /// Why the last minutes could not be saved, until they can.
@@ -96,6 +99,7 @@ pub struct Recorder {
     path: Option<PathBuf>,
     batch: Vec<(Now, Said)>,
     batch_bytes: usize,
+    now: Now,
     lost: u64,
     /// Of those, what the recording does not know yet.
     unsaid: u64,
@@ -112,25 +116,17 @@ impl fmt::Debug for Recorder {
 
 impl Recorder {
     /// Starts the thread; `None` where nothing is to be recorded.
-    pub fn start(recordings: Recordings, header: Header) -> io::Result<Option<Self>> {
-        let Recordings {
-            file,
-            flight,
-            trace,
-        } = recordings;
+    pub fn start(recordings: Recordings, header: &Header) -> io::Result<Option<Self>> {
+        let Recordings { file, flight } = recordings;
         if file.is_none() && flight.is_none() {
             return Ok(None);
         }
-        let header = match trace {
-            Some(options) => header.with_trace(options),
-            None => header,
-        };
         let path = file.as_ref().map(|file| file.path().to_owned());
         let shared = Arc::new(Shared::default());
         let (sender, messages) = sync_channel(QUEUE_MAX);
         Self::spawn(
             messages,
-            Writer::new(&header, file, flight, Arc::clone(&shared)),
+            Writer::new(header, file, flight, Arc::clone(&shared)),
         )?;
         Ok(Some(Self {
             sender,
@@ -138,6 +134,7 @@ impl Recorder {
             path,
             batch: Vec::new(),
             batch_bytes: 0,
+            now: Now::default(),
             lost: 0,
             unsaid: 0,
         }))
@@ -185,7 +182,7 @@ impl Recorder {
 
     /// Inputs that were not recorded.
     pub fn lost(&self) -> u64 {
-        self.lost
+        self.lost + self.shared.unwritten.load(Ordering::Relaxed)
     }
 
     /// What is wrong, in words.
@@ -194,21 +191,21 @@ impl Recorder {
         failure.or_else(|| lock(&self.shared.unsaved).clone())
     }
 
-    /// Recordings of incidents that were saved.
-    pub fn saved(&self) -> u64 {
-        self.shared.saved.load(Ordering::Relaxed)
-    }
-
     /// Waits a moment until all is written.
     pub fn finish(mut self) -> Report {
         self.hand_over();
+        if self.unsaid > 0 {
+            let missing = vec![(self.now, Said::Lost(self.unsaid))];
+            // Where there is no room for it, the end is not told either: the file is cut off.
+            self.sender.try_send(Message::Said(missing, 0)).ok();
+        }
         let (done, is_done) = sync_channel(1);
         let is_told = self.sender.try_send(Message::End(done)).is_ok();
         let is_done = is_told && is_done.recv_timeout(WRITTEN_WITHIN).is_ok();
         let late = (!is_done).then(|| "the disk does not answer".to_owned());
         Report {
             recorded: self.shared.recorded.load(Ordering::Relaxed),
-            lost: self.lost,
+            lost: self.lost(),
             bytes: self.shared.bytes.load(Ordering::Relaxed),
             failure: lock(&self.shared.failure).clone().or(late),
             path: self.path,
@@ -216,6 +213,7 @@ impl Recorder {
     }
 
     fn add(&mut self, now: Now, said: Said) {
+        self.now = now;
         if self.unsaid > 0 && self.batch.is_empty() {
             self.batch.push((now, Said::Lost(self.unsaid)));
         }
@@ -226,21 +224,33 @@ impl Recorder {
         if self.batch.is_empty() {
             return;
         }
-        self.batch_bytes = 0;
+        let bytes = std::mem::take(&mut self.batch_bytes);
         let batch = std::mem::take(&mut self.batch);
         let says_lost = matches!(batch.first(), Some((_, Said::Lost(_))));
-        match self.sender.try_send(Message::Said(batch)) {
-            Ok(()) => self.unsaid = 0,
-            Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => {
-                let Message::Said(batch) = message else {
-                    return;
-                };
-                let inputs = batch.len() - usize::from(says_lost);
-                let inputs = u64::try_from(inputs).unwrap_or(u64::MAX);
-                self.lost += inputs;
-                self.unsaid += inputs;
-            }
+        let inputs = batch.len() - usize::from(says_lost);
+        if self.send(batch, bytes) {
+            self.unsaid = 0;
+        } else {
+            let inputs = u64::try_from(inputs).unwrap_or(u64::MAX);
+            self.lost += inputs;
+            self.unsaid += inputs;
         }
+    }
+
+    /// False when there is no room.
+    fn send(&self, batch: Vec<(Now, Said)>, bytes: usize) -> bool {
+        let queued = &self.shared.queued;
+        // One batch is taken whatever its size.
+        let waiting = queued.load(Ordering::Relaxed);
+        if waiting > 0 && waiting + bytes > QUEUED_BYTES_MAX {
+            return false;
+        }
+        queued.fetch_add(bytes, Ordering::Relaxed);
+        let is_sent = self.sender.try_send(Message::Said(batch, bytes)).is_ok();
+        if !is_sent {
+            queued.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        is_sent
     }
 }
 
@@ -258,7 +268,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Bytes of what can be long.
+/// Bytes of what can be long, about.
 fn weight(input: &Input) -> usize {
     match input {
         Input::Record(bytes) | Input::Mountinfo { bytes, .. } => bytes.len(),
@@ -267,13 +277,17 @@ fn weight(input: &Input) -> usize {
         }
         Input::Totals(reading) => size_of_val(reading.as_slice()),
         Input::InFlight(reading) => size_of_val(reading.as_slice()),
+        Input::Units(answers) => {
+            let bytes = |(_, text): &(u32, Option<Vec<u8>>)| text.as_ref().map_or(0, Vec::len);
+            answers.iter().map(bytes).sum()
+        }
+        Input::Names(names) => names.iter().map(|(_, name)| 8 + name.len()).sum(),
+        Input::TraceGroups(groups) => size_of_val(groups.as_slice()),
         Input::ShadowWrites(_)
         | Input::Connection(_)
         | Input::Namespaces(_)
         | Input::Waiting(_)
         | Input::WaitFunctions(_)
-        | Input::Names(_)
-        | Input::Units(_)
         | Input::Links(_)
         | Input::Health(_)
         | Input::Unseen { .. }
@@ -284,7 +298,6 @@ fn weight(input: &Input) -> usize {
         | Input::Remembered(_)
         | Input::Sysctls(_)
         | Input::Trouble { .. }
-        | Input::TraceGroups(_)
         | Input::Tick => 0,
     }
 }

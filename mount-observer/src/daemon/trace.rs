@@ -16,7 +16,7 @@ use self::{groups::Groups, output::Output};
 use super::{
     kernel::TraceOptions,
     maps::KernelFilter,
-    record::{self, RecordOptions},
+    record::{self, RecordFile, RecordOptions},
     run::RunError,
     watch::{Turn, Watch, traced},
 };
@@ -61,6 +61,7 @@ enum End {
 
 /// Traces until it is over. Nothing is told to anybody but whoever reads standard output.
 pub fn trace(config: &Config, request: &Request) -> Result<(), RunError> {
+    let asked = config;
     let config = narrowed(config, &request.options.filter);
     // Checked before anything is loaded.
     Scope::new(&config.scope)?;
@@ -84,11 +85,17 @@ pub fn trace(config: &Config, request: &Request) -> Result<(), RunError> {
         if let Some(report) = &recording {
             output.note(recorded(report));
         }
-        finish(output, end, summary).await?;
+        finish(&output, end, summary).await?;
+        if let Some(error) = output.failure() {
+            return Err(RunError::System("write to standard output", error));
+        }
         let failure = recording.and_then(|report| report.failure);
         failure.map_or(Ok(()), |why| Err(RunError::Recording(why)))
     };
-    traced(&config, request.record.as_ref(), (kernel, tracer), session)
+    // What the filter leaves out may hang all the same.
+    let record = request.record.as_ref();
+    let file = record.map(|options| RecordFile::create(options, &[asked, &config]));
+    traced(&config, file.transpose()?, (kernel, tracer), session)
 }
 
 /// Observes what the filter names, whatever is observed otherwise; repairs nothing.
@@ -146,7 +153,7 @@ async fn follow(
 }
 
 /// Shows the summary, and waits until all is read: at a keyboard for as long as nobody asks again.
-async fn finish(output: Output, end: End, summary: Option<Summary>) -> Result<(), RunError> {
+async fn finish(output: &Output, end: End, summary: Option<Summary>) -> Result<(), RunError> {
     if end == End::Unread {
         return Ok(());
     }

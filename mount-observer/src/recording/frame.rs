@@ -99,6 +99,9 @@ pub enum FrameError {
     /// The checksum fits, and yet it is no LZ4.
     #[error("a frame cannot be unpacked")]
     Packed,
+    /// Its entries are not those that it says it holds.
+    #[error("a frame whose entries are not as many as it says")]
+    Entries,
     /// Of a later version.
     #[error("a frame of unknown kind {0}")]
     Kind(u32),

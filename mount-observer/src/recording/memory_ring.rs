@@ -103,11 +103,6 @@ impl MemoryRing {
         self.parts.iter().map(|part| part.bytes).sum()
     }
 
-    /// When the oldest that it holds was said.
-    pub fn begun(&self) -> Option<Mono> {
-        self.parts.front().map(|part| part.begun)
-    }
-
     fn parts_count(&self) -> u32 {
         u32::try_from(self.parts.len()).unwrap_or(u32::MAX)
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use super::{
-    FORMAT, Header, MAGIC, PREFIX_BYTES, Said,
+    FILE_MIN_BYTES, FORMAT, Header, MAGIC, PREFIX_BYTES, SEGMENTS, Said,
     convert::Read,
     frame::{self, Frame, FrameError, FrameKind},
     packer::ENTRY_HEADER_BYTES,
@@ -93,6 +93,7 @@ pub struct Reader<'a> {
 struct Payload {
     frame: Frame,
     at: usize,
+    taken: u32,
 }
 
 impl<'a> Reader<'a> {
@@ -114,6 +115,11 @@ impl<'a> Reader<'a> {
         }
         let header: Header = rmp_serde::from_slice(&frame.payload)
             .map_err(|error| OpenError::Meaning(error.to_string()))?;
+        let is_ring = header.segments == SEGMENTS
+            && header.segment_bytes >= FILE_MIN_BYTES / u64::from(SEGMENTS) / 2;
+        if header.segment_bytes != 0 && !is_ring {
+            return Err(OpenError::Meaning("its segments are none".to_owned()));
+        }
         let first = PREFIX_BYTES + frame.size;
         let segments = segments(&header, bytes, first);
         let mut reader = Self {
@@ -187,7 +193,11 @@ impl<'a> Reader<'a> {
             match frame.kind {
                 FrameKind::Standing if !self.is_first => {}
                 FrameKind::Standing | FrameKind::Entries => {
-                    self.frame = Some(Payload { frame, at: 0 });
+                    self.frame = Some(Payload {
+                        frame,
+                        at: 0,
+                        taken: 0,
+                    });
                     return true;
                 }
                 FrameKind::SegmentEnd => {
@@ -228,6 +238,11 @@ impl Iterator for Reader<'_> {
             let payload = self.frame.as_mut()?;
             let is_standing = payload.frame.kind == FrameKind::Standing;
             let Some((now, input)) = payload.next() else {
+                // A right checksum of what no recorder wrote: nothing after it is believed.
+                if !payload.is_whole() {
+                    let offset = self.at - payload.frame.size;
+                    self.flaw = Some(flaw(offset, FrameError::Entries));
+                }
                 self.frame = None;
                 continue;
             };
@@ -251,6 +266,11 @@ impl Iterator for Reader<'_> {
 }
 
 impl Payload {
+    /// Whether its entries were all that it holds, and as many as it says.
+    fn is_whole(&self) -> bool {
+        self.at == self.frame.payload.len() && self.taken == self.frame.entries
+    }
+
     fn next(&mut self) -> Option<(Now, &[u8])> {
         let rest = self.frame.payload.get(self.at..)?;
         let (start, rest) = rest.split_at_checked(ENTRY_HEADER_BYTES)?;
@@ -259,6 +279,7 @@ impl Payload {
         let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
         let input = rest.get(..length)?;
         self.at += ENTRY_HEADER_BYTES + length;
+        self.taken = self.taken.saturating_add(1);
         let now = Now {
             mono: Mono(u64::from_le_bytes(*mono)),
             wall: Wall(u64::from_le_bytes(*wall.first_chunk()?)),
@@ -268,8 +289,8 @@ impl Payload {
 }
 
 /// The entries of frames of one segment that were just packed.
-pub(super) fn entries_of(header: &Header, frames: &[u8]) -> Vec<Entry> {
-    let reader = Reader {
+pub(super) fn entries_of(header: &Header, frames: &[u8]) -> impl Iterator<Item = Entry> {
+    Reader {
         header: header.clone(),
         bytes: frames,
         segments: Vec::new(),
@@ -281,8 +302,7 @@ pub(super) fn entries_of(header: &Header, frames: &[u8]) -> Vec<Entry> {
         flaw: None,
         is_at_end: false,
         tally: Tally::default(),
-    };
-    reader.collect()
+    }
 }
 
 fn read_of(header: &Header) -> Read {

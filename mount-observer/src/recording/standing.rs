@@ -13,6 +13,9 @@ use crate::{
 /// Processes whose control groups are kept.
 const UNITS_MAX: usize = 1_024;
 
+/// Functions whose names are kept.
+const NAMES_MAX: usize = 4_096;
+
 /// How long before anything else the counters are said: they are where counting began, not what
 /// happened then, and no window must take them for news.
 const LONG_BEFORE: Duration = Duration::from_hours(24);
@@ -56,7 +59,20 @@ impl Standing {
     pub fn take(&mut self, now: Now, said: Said) {
         let Some(key) = key(&said) else { return };
         let said = match said {
-            Said::Input(Input::Units(answers)) => Said::Input(Input::Units(self.units(answers))),
+            Said::Input(Input::Units(answers)) => {
+                let before = match self.known.remove(&Key::Units) {
+                    Some((_, _, Said::Input(Input::Units(before)))) => before,
+                    _ => Vec::new(),
+                };
+                Said::Input(Input::Units(merged(before, answers, UNITS_MAX)))
+            }
+            Said::Input(Input::Names(names)) => {
+                let before = match self.known.remove(&Key::Names) {
+                    Some((_, _, Said::Input(Input::Names(before)))) => before,
+                    _ => Vec::new(),
+                };
+                Said::Input(Input::Names(merged(before, names, NAMES_MAX)))
+            }
             said @ (Said::Input(_) | Said::Reconfigure(_) | Said::Lost(_)) => said,
         };
         if let Said::Input(Input::Namespaces(existing)) = &said {
@@ -66,11 +82,6 @@ impl Standing {
         }
         self.said += 1;
         self.known.insert(key, (self.said, now, said));
-    }
-
-    /// Whether something of this kind is kept at all.
-    pub fn keeps(said: &Said) -> bool {
-        key(said).is_some()
     }
 
     /// All of it in the order in which it was said; the counters first.
@@ -85,27 +96,15 @@ impl Standing {
         });
         all.collect()
     }
+}
 
-    /// Whether nothing stands.
-    pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
-    }
-
-    /// The control groups known before, and these.
-    fn units(&mut self, answers: Vec<(u32, Option<Vec<u8>>)>) -> Vec<(u32, Option<Vec<u8>>)> {
-        let before = match self.known.remove(&Key::Units) {
-            Some((_, _, Said::Input(Input::Units(before)))) => before,
-            _ => Vec::new(),
-        };
-        let is_new = |pid: u32| answers.iter().any(|(known, _)| *known == pid);
-        let mut all: Vec<_> = before
-            .into_iter()
-            .filter(|(pid, _)| !is_new(*pid))
-            .collect();
-        all.extend(answers);
-        all.drain(..all.len().saturating_sub(UNITS_MAX));
-        all
-    }
+/// What was known before, and what is known now: the latest so many.
+fn merged<K: PartialEq, V>(before: Vec<(K, V)>, now: Vec<(K, V)>, max: usize) -> Vec<(K, V)> {
+    let is_new = |key: &K| now.iter().any(|(known, _)| known == key);
+    let mut all: Vec<_> = before.into_iter().filter(|(key, _)| !is_new(key)).collect();
+    all.extend(now);
+    all.drain(..all.len().saturating_sub(max));
+    all
 }
 
 /// Counters since attach.

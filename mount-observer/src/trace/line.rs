@@ -101,7 +101,7 @@ pub struct Lost {
     /// When it was noticed.
     #[serde(rename = "unix_ns")]
     pub at: Wall,
-    /// What (`trace_lost`: records that found their ring full).
+    /// What (`records_lost`: records that found their ring full).
     pub what: &'static str,
     /// How many since the last such line.
     pub count: u64,

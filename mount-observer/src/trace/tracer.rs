@@ -96,6 +96,11 @@ impl Tracer {
         })
     }
 
+    /// What was said so far stood before it began.
+    pub fn begin_after_this(&mut self) {
+        self.begun = None;
+    }
+
     /// What it does.
     pub fn options(&self) -> &Options {
         &self.options

@@ -2,16 +2,16 @@
 //! again.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
     io,
-    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::OFlags;
 
 use super::place;
-use crate::{config::Config, daemon::mountinfo, recording::Piece};
+use crate::{config::Config, daemon::mountinfo, incident::IncidentId, recording::Piece};
 
 /// What `--record` asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,12 @@ pub enum RecordError {
     /// It is a directory, a pipe, a device.
     #[error("{0} is no regular file")]
     NotRegular(PathBuf),
+    /// More moments are waited for than there is room for.
+    #[error("there is no recording of {0}: too much happens at once")]
+    TooMany(IncidentId),
+    /// What is remembered cannot be written in the form of a recording.
+    #[error("what is to be written to {0} is too long for a recording")]
+    Unpacked(PathBuf),
     /// The system says so.
     #[error("cannot {what} {path}")]
     File {
@@ -67,12 +73,30 @@ pub struct RecordFile {
     bytes_max: u64,
     /// Where it ends.
     end: u64,
+    /// Whether it was made for this and holds nothing yet: a start that fails leaves none behind.
+    is_unused: bool,
+    /// Whether what was there before is still to go.
+    is_stale: bool,
+}
+
+impl Drop for RecordFile {
+    fn drop(&mut self) {
+        if self.is_unused {
+            // Nobody to tell: the start failed for a reason of its own.
+            fs::remove_file(&self.path).ok();
+        }
+    }
 }
 
 impl RecordFile {
-    /// Makes it, readable for its owner alone: a recording names processes and paths.
-    pub fn create(options: &RecordOptions, config: &Config) -> Result<Self, RecordError> {
-        let path = place::resolve(&options.path, config, mountinfo::read_own())?;
+    /// Makes it, readable for its owner alone: a recording names processes and paths. It must lie on a
+    /// mount that none of the configurations observes. What was there goes with the first that is
+    /// written.
+    pub fn create(options: &RecordOptions, configs: &[&Config]) -> Result<Self, RecordError> {
+        let mut path = options.path.clone();
+        for config in configs {
+            path = place::resolve(&options.path, config, mountinfo::read_own())?;
+        }
         let failed = |source: io::Error| {
             if source.kind() == io::ErrorKind::AlreadyExists {
                 return RecordError::Exists(options.path.clone());
@@ -98,12 +122,15 @@ impl RecordFile {
         if !metadata.is_file() {
             return Err(RecordError::NotRegular(options.path.clone()));
         }
-        file.set_len(0).map_err(failed)?;
+        file.set_permissions(Permissions::from_mode(0o600))
+            .map_err(failed)?;
         Ok(Self {
             path,
             file,
             bytes_max: options.bytes_max,
             end: 0,
+            is_unused: !options.may_overwrite,
+            is_stale: options.may_overwrite,
         })
     }
 
@@ -125,6 +152,10 @@ impl RecordFile {
     /// Writes a piece. What could be written of one at the end of the file is taken back where not all
     /// could: the file then ends with a whole frame.
     pub(super) fn write(&mut self, piece: &Piece) -> io::Result<()> {
+        if std::mem::take(&mut self.is_stale) {
+            self.file.set_len(0)?;
+        }
+        self.is_unused = false;
         let end = piece.offset + u64::try_from(piece.bytes.len()).unwrap_or(u64::MAX);
         let written = self.file.write_all_at(&piece.bytes, piece.offset);
         if written.is_ok() {

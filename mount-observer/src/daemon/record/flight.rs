@@ -1,12 +1,13 @@
 //! The flight recorder: the last minutes in memory, saved under the name of an incident.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fs::{self, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, openat, statat};
@@ -17,14 +18,20 @@ use crate::{
     daemon::mountinfo::OwnTable,
     incident::IncidentId,
     recording::{Header, MemoryRing, Said},
-    time::{Mono, Now},
+    time::{Mono, Now, nanos},
 };
 
 /// Incidents whose recording was saved that are remembered, so that each is saved once.
 const SAVED_MAX: usize = 256;
 
-/// Incidents that wait for the seconds after their alert.
+/// Recordings that wait for the seconds after their alert.
 const WAITING_MAX: usize = 16;
+
+/// Alerts within this time share a recording: a server's end is that of all its mounts.
+const SHARED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Until it is whole; one name for all, so that a kill leaves one at most.
+const UNFINISHED: &str = "unfinished";
 
 /// How recordings end.
 const SUFFIX: &str = ".mor";
@@ -72,10 +79,28 @@ pub(super) struct Flight {
     config: Config,
     own: Arc<OwnTable>,
     ring: MemoryRing,
-    /// Incidents, and when their recording is to be saved.
-    waiting: BTreeMap<IncidentId, Mono>,
+    /// Recordings that are to be saved, the earliest first.
+    waiting: VecDeque<Waiting>,
     saved: Vec<IncidentId>,
     now: Now,
+}
+
+/// A recording that is to be saved.
+#[derive(Debug)]
+struct Waiting {
+    due: Mono,
+    /// Until when others join.
+    joined_until: Mono,
+    /// Under the first one's name.
+    incidents: Vec<IncidentId>,
+}
+
+/// A recording that was saved.
+#[derive(Debug)]
+pub(super) struct Saved {
+    pub(super) path: PathBuf,
+    /// Incidents that it is of besides the one in its name.
+    pub(super) also: Vec<IncidentId>,
 }
 
 impl Flight {
@@ -86,7 +111,7 @@ impl Flight {
             ring: MemoryRing::new(header, record.flight, bytes_max),
             config: options.config,
             own: options.own,
-            waiting: BTreeMap::new(),
+            waiting: VecDeque::new(),
             saved: Vec::new(),
             now: Now::default(),
         }
@@ -98,30 +123,42 @@ impl Flight {
     }
 
     /// An alert fires.
-    pub(super) fn want(&mut self, incident: IncidentId) {
-        if self.saved.contains(&incident) || self.waiting.len() >= WAITING_MAX {
-            return;
+    pub(super) fn want(&mut self, incident: IncidentId) -> Result<(), RecordError> {
+        let mut waiting = self.waiting.iter();
+        let is_known = waiting.any(|waiting| waiting.incidents.contains(&incident));
+        if is_known || self.saved.contains(&incident) {
+            return Ok(());
         }
-        let after = u64::try_from(self.config.record.flight_after.as_nanos()).unwrap_or(u64::MAX);
-        let due = Mono(self.now.mono.0.saturating_add(after));
-        self.waiting.entry(incident).or_insert(due);
+        let now = self.now.mono;
+        let last = self.waiting.back_mut();
+        if let Some(last) = last.filter(|last| now <= last.joined_until) {
+            last.incidents.push(incident);
+        } else if self.waiting.len() >= WAITING_MAX {
+            return Err(RecordError::TooMany(incident));
+        } else {
+            self.waiting.push_back(Waiting {
+                due: after(now, self.config.record.flight_after),
+                joined_until: after(now, SHARED_WITHIN),
+                incidents: vec![incident],
+            });
+        }
+        Ok(())
     }
 
     /// Saves what is due, or everything; says where, or why not.
-    pub(super) fn save_due(&mut self, is_end: bool) -> Option<Result<PathBuf, RecordError>> {
+    pub(super) fn save_due(&mut self, is_end: bool) -> Option<Result<Saved, RecordError>> {
         let now = self.now.mono;
-        let mut due = self
-            .waiting
-            .iter()
-            .filter(|(_, due)| is_end || **due <= now);
-        let incident = due.next().map(|(incident, _)| incident.clone())?;
-        self.waiting.remove(&incident);
-        let result = self.save(&incident);
-        if self.saved.len() >= SAVED_MAX {
-            self.saved.remove(0);
-        }
-        self.saved.push(incident);
-        Some(result)
+        let due = |waiting: &mut Waiting| is_end || waiting.due <= now;
+        let Waiting { mut incidents, .. } = self.waiting.pop_front_if(due)?;
+        let result = self.save(incidents.first()?);
+        self.saved.extend(incidents.iter().cloned());
+        let past = self.saved.len().saturating_sub(SAVED_MAX);
+        self.saved.drain(..past);
+        incidents.remove(0);
+        Some(result.map(|path| Saved {
+            path,
+            also: incidents,
+        }))
     }
 
     fn save(&mut self, incident: &IncidentId) -> Result<PathBuf, RecordError> {
@@ -139,8 +176,9 @@ impl Flight {
         builder
             .create(&directory)
             .map_err(failed("make the directory of"))?;
-        let bytes = self.ring.save(self.now).unwrap_or_default();
-        let new = path.with_extension("new");
+        let bytes = self.ring.save(self.now);
+        let bytes = bytes.ok_or_else(|| RecordError::Unpacked(path.clone()))?;
+        let new = directory.join(UNFINISHED);
         let written = write_new(&new, &bytes).and_then(|()| fs::rename(&new, &path));
         if written.is_err() {
             // There may be none.
@@ -152,6 +190,10 @@ impl Flight {
             .map_err(failed("make room for"))?;
         Ok(path)
     }
+}
+
+fn after(now: Mono, time: Duration) -> Mono {
+    Mono(now.0.saturating_add(nanos(time)))
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {

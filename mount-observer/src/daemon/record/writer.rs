@@ -4,10 +4,11 @@ use std::sync::{Arc, atomic::Ordering, mpsc::Receiver};
 
 use super::{
     Message, RecordFile, Shared,
-    flight::{Flight, FlightOptions},
+    flight::{Flight, FlightOptions, Saved},
 };
 use crate::{
     daemon::run::chain,
+    incident::IncidentId,
     recording::{FileRing, Header, Piece, Said, TooSmall},
     time::Now,
 };
@@ -15,6 +16,8 @@ use crate::{
 /// What it works on.
 #[derive(Debug)]
 pub(super) struct Writer {
+    /// Whether a file was asked for.
+    has_file: bool,
     file: Option<(RecordFile, FileRing)>,
     flight: Option<Flight>,
     shared: Arc<Shared>,
@@ -28,6 +31,7 @@ impl Writer {
         shared: Arc<Shared>,
     ) -> Self {
         let mut writer = Self {
+            has_file: file.is_some(),
             file: None,
             flight: flight.map(|options| Flight::new(header.clone(), options)),
             shared,
@@ -48,12 +52,11 @@ impl Writer {
     pub(super) fn run(&mut self, messages: &Receiver<Message>) {
         while let Ok(message) = messages.recv() {
             match message {
-                Message::Said(batch) => self.take(batch),
-                Message::Incident(incident) => {
-                    if let Some(flight) = &mut self.flight {
-                        flight.want(incident);
-                    }
+                Message::Said(batch, bytes) => {
+                    self.take(batch);
+                    self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
                 }
+                Message::Incident(incident) => self.want(incident),
                 Message::End(done) => {
                     self.save_due(true);
                     self.end();
@@ -67,27 +70,57 @@ impl Writer {
     }
 
     fn take(&mut self, batch: Vec<(Now, Said)>) {
-        let inputs = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+        let is_input = |(_, said): &&(Now, Said)| !matches!(said, Said::Lost(_));
+        let inputs = batch.iter().filter(is_input).count();
+        let inputs = u64::try_from(inputs).unwrap_or(u64::MAX);
         if let Some(flight) = &mut self.flight {
             for (now, said) in &batch {
                 flight.push(*now, said);
             }
         }
-        let Some((mut file, mut ring)) = self.file.take() else {
-            return;
-        };
+        let too_long = self.put(batch);
+        let unwritten = too_long.unwrap_or(inputs);
+        self.shared
+            .recorded
+            .fetch_add(inputs.saturating_sub(unwritten), Ordering::Relaxed);
+        if self.has_file {
+            self.shared
+                .unwritten
+                .fetch_add(unwritten, Ordering::Relaxed);
+        }
+    }
+
+    /// Puts it into the file, and says how many were too long for it; `None` where there is no file, or
+    /// none any more.
+    fn put(&mut self, batch: Vec<(Now, Said)>) -> Option<u64> {
+        let (mut file, mut ring) = self.file.take()?;
+        let mut too_long = 0;
         for (now, said) in batch {
-            // What is too long for a frame is said to be missing.
-            if !ring.push(now, said) && !ring.push(now, Said::Lost(1)) {
-                break;
+            if !ring.push(now, said) {
+                too_long += 1;
+                if !ring.push(now, Said::Lost(1)) {
+                    break;
+                }
             }
             if ring.is_full() && !self.write(&mut file, ring.flush()) {
-                return;
+                return None;
             }
         }
-        if self.write(&mut file, ring.flush()) {
-            self.shared.recorded.fetch_add(inputs, Ordering::Relaxed);
+        let is_written = self.write(&mut file, ring.flush());
+        is_written.then(|| {
             self.file = Some((file, ring));
+            too_long
+        })
+    }
+
+    fn want(&mut self, incident: IncidentId) {
+        let Some(flight) = &mut self.flight else {
+            return;
+        };
+        if let Err(error) = flight.want(incident) {
+            let why = chain(&error);
+            tracing::warn!(why, "what led to an alert will not be saved");
+            self.shared.set_unsaved(Some(why));
         }
     }
 
@@ -136,11 +169,12 @@ impl Writer {
         };
         while let Some(saved) = flight.save_due(is_end) {
             match saved {
-                Ok(path) => {
-                    self.shared.saved.fetch_add(1, Ordering::Relaxed);
+                Ok(Saved { path, also }) => {
                     self.shared.set_unsaved(None);
                     let path = path.display();
-                    tracing::info!("what led to the alert was saved: {path}");
+                    let also: Vec<_> = also.iter().map(IncidentId::as_str).collect();
+                    let also = also.join(", ");
+                    tracing::info!(also, "what led to the alert was saved: {path}");
                 }
                 Err(error) => {
                     let why = chain(&error);

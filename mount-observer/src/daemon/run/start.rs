@@ -45,13 +45,12 @@ pub fn run(
     let for_recovery = hand(recovery::is_wanted(config)).map_err(RunError::Hand)?;
     let sinks = Opened::new(config, for_sinks.as_ref())?;
     let statx = plan.statx;
-    let file = recorded.map(|options| RecordFile::create(options, config));
+    let file = recorded.map(|options| RecordFile::create(options, &[config]));
     let file = file.transpose()?;
     let mut begun = Begun::load(config, found, &plan)?;
     begun.recordings = Recordings {
         file,
         flight: FlightOptions::of(config, &begun.own),
-        trace: None,
     };
     begun.confine(config, grants(config, &source))?;
     let runtime = runtime()?;

@@ -5,7 +5,7 @@ use std::{
     io::{self, BufWriter, Write},
     os::fd::AsFd as _,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
@@ -49,8 +49,16 @@ struct Left {
     queued: AtomicU64,
     /// Lines left out, all in all.
     lost: AtomicU64,
-    /// Nobody reads any more.
+    /// Nothing can be written any more.
     is_unread: AtomicBool,
+    /// Why, unless whoever read has gone.
+    failure: Mutex<Option<io::Error>>,
+}
+
+impl Left {
+    fn failure(&self) -> MutexGuard<'_, Option<io::Error>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 enum Message {
@@ -76,7 +84,10 @@ impl Output {
             // Without, it only keeps more than it uses.
             confine::give_up_all().ok();
             let mut writer = Writer::new(form, &shared);
-            if writer.run(&messages).is_err() {
+            if let Err(error) = writer.run(&messages) {
+                if error.kind() != io::ErrorKind::BrokenPipe {
+                    *shared.failure() = Some(error);
+                }
                 shared.is_unread.store(true, Ordering::Relaxed);
             }
         };
@@ -120,8 +131,13 @@ impl Output {
         self.left.is_unread.load(Ordering::Relaxed)
     }
 
+    /// Why nothing can be written any more, unless whoever read has gone.
+    pub(super) fn failure(&self) -> Option<io::Error> {
+        self.left.failure().take()
+    }
+
     /// Shows the summary, and ends once everything is written.
-    pub(super) async fn finish(self, summary: Option<Summary>) {
+    pub(super) async fn finish(&self, summary: Option<Summary>) {
         let (done, is_done) = oneshot::channel();
         let mut message = Message::End(summary.map(Box::new), done);
         // A full queue empties when somebody reads; until then there is nothing to do.

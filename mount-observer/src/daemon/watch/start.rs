@@ -136,7 +136,7 @@ pub fn attached<T>(
 ) -> Result<T, RunError> {
     leave_working_directory()?;
     let (found, plan) = facts::decide(Purpose::Watch(config.probes.statx));
-    let file = recorded.map(|options| RecordFile::create(options, config));
+    let file = recorded.map(|options| RecordFile::create(options, &[config]));
     let file = file.transpose()?;
     let mut begun = Begun::load(config, found, &plan)?;
     begun.recordings.file = file;
@@ -146,19 +146,13 @@ pub fn attached<T>(
 /// The same for a session that wants a record of every operation its filter admits.
 pub fn traced<T>(
     config: &Config,
-    recorded: Option<&RecordOptions>,
+    file: Option<RecordFile>,
     (trace, tracer): (TraceOptions, Tracer),
     session: impl AsyncFnOnce(Watch) -> Result<T, RunError>,
 ) -> Result<T, RunError> {
     leave_working_directory()?;
-    let file = recorded.map(|options| RecordFile::create(options, config));
-    let file = file.transpose()?;
     let mut begun = Begun::load_traced(config, trace)?;
-    begun.recordings = Recordings {
-        file,
-        flight: None,
-        trace: Some(tracer.options().clone()),
-    };
+    begun.recordings = Recordings { file, flight: None };
     begun.tracer = Some(tracer);
     keep_attached(config, begun, session)
 }
@@ -257,7 +251,7 @@ impl Watch {
             header = header.with_trace(tracer.options().clone());
             session = session.traced(tracer);
         }
-        let recorder = Recorder::start(recordings, header)
+        let recorder = Recorder::start(recordings, &header)
             .map_err(|error| RunError::System("start the recorder", error))?;
         let engine = Engine::new(session, kernel.maps, kernel.checker, kernel.probes);
         let mut engine = engine.recorded_by(recorder);
