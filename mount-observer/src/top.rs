@@ -360,5 +360,7 @@ impl Top {
     }
 }
 
+// They look at it on a screen.
+#[cfg(feature = "daemon")]
 #[cfg(test)]
 mod tests;

@@ -97,7 +97,7 @@ fn each_thread_keeps_the_documented_privileges_and_no_other() {
         let mut seen = BTreeMap::new();
         for (name, status) in threads(observer.daemon_pid()) {
             let wanted = match &*name {
-                "log" | "journal" | "silences" | "sink" | "hand" => 0,
+                "log" | "journal" | "recorder" | "silences" | "sink" | "hand" => 0,
                 "links" | "namespaces" => OF_LINKS,
                 _ => expected,
             };

@@ -88,7 +88,7 @@ fn stacks_show_the_functions_that_are_known() {
 }
 
 #[test]
-fn an_address_is_asked_for_once_and_never_shown() {
+fn an_address_is_asked_for_once_and_never_shown_and_a_name_may_come_before() {
     let mut waiters = Waiters::default();
     scan(&mut waiters, 0, &[task(1, 5, true)], true);
     assert_eq!(waiters.take_unnamed(Mono(0)), [0_u64; 0], "not blocked yet");
@@ -97,11 +97,11 @@ fn an_address_is_asked_for_once_and_never_shown() {
     assert_eq!(waiters.take_unnamed(now), [0_u64; 0]);
     waiters.set_names(vec![
         (0x2008, "schedule".to_owned()),
-        (0x1234, "not_asked_for".to_owned()),
+        (0x1234, "named_before".to_owned()),
     ]);
     assert_eq!(
         waiters.symbolised(&[0x2008, 0x9999, 0x1234]),
-        ["schedule", "?", "?"]
+        ["schedule", "?", "named_before"]
     );
 }
 

@@ -334,5 +334,6 @@ fn percentile_99(buckets: &[u64; BUCKETS]) -> Option<u32> {
     bucket.and_then(|bucket| u32::try_from(bucket).ok())
 }
 
+#[cfg(feature = "daemon")]
 #[cfg(test)]
 mod tests;

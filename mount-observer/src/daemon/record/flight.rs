@@ -27,7 +27,8 @@ const SAVED_MAX: usize = 256;
 /// Recordings that wait for the seconds after their alert.
 const WAITING_MAX: usize = 16;
 
-/// Alerts within this time share a recording: a server's end is that of all its mounts.
+/// Alerts within this time share a recording, under the name of each: a server's end is that of all its
+/// mounts.
 const SHARED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Until it is whole; one name for all, so that a kill leaves one at most.
@@ -91,16 +92,7 @@ struct Waiting {
     due: Mono,
     /// Until when others join.
     joined_until: Mono,
-    /// Under the first one's name.
     incidents: Vec<IncidentId>,
-}
-
-/// A recording that was saved.
-#[derive(Debug)]
-pub(super) struct Saved {
-    pub(super) path: PathBuf,
-    /// Incidents that it is of besides the one in its name.
-    pub(super) also: Vec<IncidentId>,
 }
 
 impl Flight {
@@ -146,22 +138,23 @@ impl Flight {
     }
 
     /// Saves what is due, or everything; says where, or why not.
-    pub(super) fn save_due(&mut self, is_end: bool) -> Option<Result<Saved, RecordError>> {
+    pub(super) fn save_due(&mut self, is_end: bool) -> Option<Result<PathBuf, RecordError>> {
         let now = self.now.mono;
         let due = |waiting: &mut Waiting| is_end || waiting.due <= now;
-        let Waiting { mut incidents, .. } = self.waiting.pop_front_if(due)?;
-        let result = self.save(incidents.first()?);
-        self.saved.extend(incidents.iter().cloned());
+        let Waiting { incidents, .. } = self.waiting.pop_front_if(due)?;
+        let (first, others) = incidents.split_first()?;
+        let result = self.save(first, others);
+        self.saved.extend(incidents);
         let past = self.saved.len().saturating_sub(SAVED_MAX);
         self.saved.drain(..past);
-        incidents.remove(0);
-        Some(result.map(|path| Saved {
-            path,
-            also: incidents,
-        }))
+        Some(result)
     }
 
-    fn save(&mut self, incident: &IncidentId) -> Result<PathBuf, RecordError> {
+    fn save(
+        &mut self,
+        incident: &IncidentId,
+        others: &[IncidentId],
+    ) -> Result<PathBuf, RecordError> {
         let directory = directory(&self.config);
         let path = directory.join(file_name(incident.as_str()));
         // Judged anew each time: what is mounted where may have changed.
@@ -185,6 +178,10 @@ impl Flight {
             fs::remove_file(&new).ok();
         }
         written.map_err(failed("write"))?;
+        for other in others {
+            let link = directory.join(file_name(other.as_str()));
+            fs::hard_link(&path, link).map_err(failed("give another name to"))?;
+        }
         let record = self.config.record;
         prune(&directory, &path, record.keep_files, record.keep_bytes)
             .map_err(failed("make room for"))?;

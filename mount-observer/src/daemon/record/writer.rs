@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering, mpsc::Receiver};
 
 use super::{
     Message, RecordFile, Shared,
-    flight::{Flight, FlightOptions, Saved},
+    flight::{Flight, FlightOptions},
 };
 use crate::{
     daemon::run::chain,
@@ -169,12 +169,10 @@ impl Writer {
         };
         while let Some(saved) = flight.save_due(is_end) {
             match saved {
-                Ok(Saved { path, also }) => {
+                Ok(path) => {
                     self.shared.set_unsaved(None);
                     let path = path.display();
-                    let also: Vec<_> = also.iter().map(IncidentId::as_str).collect();
-                    let also = also.join(", ");
-                    tracing::info!(also, "what led to the alert was saved: {path}");
+                    tracing::info!("what led to the alert was saved: {path}");
                 }
                 Err(error) => {
                     let why = chain(&error);
