@@ -176,14 +176,14 @@ fn change(mount_point: &[u8], flags: MountPropagationFlags) -> Result<(), Mounts
     mount_change(mount_point, flags).map_err(|error| MountsError::Separate(what(), error.into()))
 }
 
-/// The mounts that stay: the root, the kernel's own, and what a needed path lies on, as far as nothing
-/// is on the way that may not answer.
+/// The mounts that stay: the root, the kernel's own, and those on the way to a needed path, all of them:
+/// what is below one that goes, goes with it. As far as none of them may not answer.
 fn kept<'a>(lines: &'a [Line], suspects: &Suspects, needed: &[PathBuf]) -> Vec<&'a Line> {
-    let holder = |wanted: &PathBuf| {
-        let nearest = above(lines, wanted).max_by_key(|line| line.mount_point.len());
-        nearest.map(|line| line.mount_id)
-    };
-    let holders: Vec<_> = needed.iter().filter_map(holder).collect();
+    let reachable = needed
+        .iter()
+        .filter(|wanted| !suspects.are_on_the_way(lines, wanted));
+    let on_the_way = reachable.flat_map(|wanted| above(lines, wanted));
+    let on_the_way: BTreeSet<_> = on_the_way.map(|line| line.mount_id).collect();
     let is_usual = |line: &Line| {
         let is = |&(place, types): &(&[u8], &[&[u8]])| {
             line.mount_point == place && types.contains(&line.fstype.as_slice())
@@ -192,7 +192,7 @@ fn kept<'a>(lines: &'a [Line], suspects: &Suspects, needed: &[PathBuf]) -> Vec<&
     };
     lines
         .iter()
-        .filter(|line| is_usual(line) || holders.contains(&line.mount_id))
+        .filter(|line| is_usual(line) || on_the_way.contains(&line.mount_id))
         .filter(|line| !suspects.are_on_the_way(lines, path(line)))
         .collect()
 }
@@ -245,6 +245,7 @@ mod tests {
 7 1 8:2 / /var rw - ext4 sdb rw
 8 7 0:52 / /var/lib/far rw - nfs4 h:/ rw
 12 8 8:4 / /var/lib/far/disk rw - ext4 sdd rw
+13 7 8:5 / /var/lib/mount-observer rw - ext4 sde rw
 9 1 8:3 / /media/usb rw - vfat sdc rw
 10 1 0:3 / /proc rw - proc none rw
 11 10 0:53 / /proc/sys/fs/binfmt_misc rw - autofs systemd-1 rw
@@ -272,9 +273,10 @@ mod tests {
             "/sys/fs/fuse/connections",
             "/run",
             "/var",
+            "/var/lib/mount-observer",
             "/proc",
         ];
-        assert_eq!(stays(&["/var/lib/mount-observer", "/etc"]), with_var);
+        assert_eq!(stays(&["/var/lib/mount-observer/x", "/etc"]), with_var);
         // Neither what may not answer, nor what lies behind it.
         assert_eq!(stays(&["/var/lib/far/textfiles"]), own);
         assert_eq!(stays(&["/var/lib/far/disk/x"]), own);
@@ -295,7 +297,7 @@ mod tests {
         without_var.insert(2, "/var");
         assert_eq!(out(&[]), without_var);
         let mut with_var = always.to_vec();
-        with_var.insert(2, "/var/lib/far");
+        with_var.splice(2..2, ["/var/lib/far", "/var/lib/mount-observer"]);
         assert_eq!(out(&["/var/x".into()]), with_var);
     }
 
