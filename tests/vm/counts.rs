@@ -20,7 +20,7 @@ use nix::libc;
 use crate::{has_probes, wait_until_dead, wait_until_watched};
 
 /// Calls whose programs the kernel did not run.
-const MISSED: &str = "mount_observer_events_dropped_total{reason=\"calls_missed\"}";
+pub(crate) const MISSED: &str = "mount_observer_events_dropped_total{reason=\"calls_missed\"}";
 
 /// Requests by opcode.
 type Counts = BTreeMap<String, u64>;
