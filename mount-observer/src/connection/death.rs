@@ -28,6 +28,15 @@ pub struct Death {
     pub how: Cause,
     /// Whether the superblock was still mounted afterwards.
     pub is_confirmed: bool,
+    /// When a mount table had shown its number afterwards, which may be its successor's by then.
+    shown_at: Option<Mono>,
+}
+
+impl Death {
+    /// Whether tables have nothing to add.
+    const fn is_shown(self) -> bool {
+        self.is_confirmed || self.shown_at.is_some()
+    }
 }
 
 /// How the end of a connection is known.
@@ -48,6 +57,8 @@ pub enum Confirmation {
     Settled,
     /// That was known.
     Known,
+    /// It shows this one, or another that has got its number since: a look at who holds connections tells.
+    Unclear,
     /// Nothing: it was read before the end.
     TooEarly,
 }
@@ -116,6 +127,7 @@ impl Connection {
             since: known.map_or(seen, |death| death.since),
             how,
             is_confirmed: known_aborted.is_some_and(|death| death.is_confirmed),
+            shown_at: None,
         });
     }
 
@@ -133,21 +145,41 @@ impl Connection {
         }
     }
 
-    /// A mount table whose reading began at `read_at` still shows the superblock.
-    pub fn confirm_death(&mut self, read_at: Mono) -> Confirmation {
+    /// A mount table whose reading began at `read_at`, and is over, still shows the superblock.
+    pub fn confirm_death(&mut self, now: Mono, read_at: Mono) -> Confirmation {
         let patience = self.unmount_patience();
+        let may_be_unmount = self.may_be_unmount();
         match &mut self.death {
-            Some(death)
-                if !death.is_confirmed
-                    && read_at >= death.since
-                    && read_at.since(death.since) >= patience =>
-            {
+            Some(death) if death.is_shown() => Confirmation::Known,
+            Some(death) if read_at >= death.since && read_at.since(death.since) >= patience => {
+                if may_be_unmount {
+                    death.shown_at = Some(now);
+                    return Confirmation::Unclear;
+                }
                 death.is_confirmed = true;
                 Confirmation::Settled
             }
-            Some(death) if death.is_confirmed => Confirmation::Known,
             Some(_) | None => Confirmation::TooEarly,
         }
+    }
+
+    /// A complete scan that began at `begun` found no living connection with the number. Says whether
+    /// that settles the end: whoever is mounted there, as a table had shown, is not served by another.
+    pub fn observe_no_successor(&mut self, begun: Mono) -> bool {
+        let Some(death) = self.death.as_mut().filter(|death| !death.is_confirmed) else {
+            return false;
+        };
+        death.is_confirmed = death.shown_at.is_some_and(|shown| begun >= shown);
+        death.is_confirmed
+    }
+
+    /// Whether the end may be that of an unmount, after which the number is another's at once, under
+    /// the same mount id: nobody saw how it was aborted, and no server fell. One whose filesystem was
+    /// unmounted ends well.
+    fn may_be_unmount(&self) -> bool {
+        let exits = self.servers.values().filter_map(|server| server.exit);
+        let has_fallen = exits.clone().any(|exit| exit.status != 0);
+        self.abort.is_none() && !has_fallen
     }
 
     /// How long after the end an unmount may still be under way.
@@ -176,7 +208,7 @@ impl Connection {
     /// Whether a table read now could settle what one read before could not.
     pub fn awaits_table(&self, now: Mono) -> bool {
         self.death.is_some_and(|death| {
-            !death.is_confirmed && now.since(death.since) >= self.unmount_patience()
+            !death.is_shown() && now.since(death.since) >= self.unmount_patience()
         })
     }
 

@@ -78,9 +78,18 @@ fn a_disconnect_is_a_death_once_the_table_still_shows_the_mount() {
     connection.server_exited(99, KILLED);
     check(&mut connection, 10, false);
     assert_eq!(connection.death(at(10), false), None);
-    assert_eq!(connection.confirm_death(at(9)), Confirmation::TooEarly);
-    assert_eq!(connection.confirm_death(at(11)), Confirmation::Settled);
-    assert_eq!(connection.confirm_death(at(12)), Confirmation::Known);
+    assert_eq!(
+        connection.confirm_death(at(9), at(9)),
+        Confirmation::TooEarly
+    );
+    assert_eq!(
+        connection.confirm_death(at(11), at(11)),
+        Confirmation::Settled
+    );
+    assert_eq!(
+        connection.confirm_death(at(12), at(12)),
+        Confirmation::Known
+    );
     let death = connection.death(at(12), false).unwrap();
     assert_eq!((death.since, death.how), (at(10), Cause::Disconnected));
 }
@@ -99,17 +108,54 @@ fn aborted(ms: u64, cause: AbortCause) -> Abort {
 
 #[test]
 fn a_forced_unmount_is_given_time_to_unmount() {
-    for abort in [None, Some(aborted(10, AbortCause::ForcedUnmount))] {
+    let forced = aborted(10, AbortCause::ForcedUnmount);
+    for (abort, settled) in [
+        (None, Confirmation::Unclear),
+        (Some(forced), Confirmation::Settled),
+    ] {
         let mut connection = served();
         if let Some(abort) = abort {
             connection.observe_abort(abort);
         }
         check(&mut connection, 10, false);
-        assert_eq!(connection.confirm_death(at(20)), Confirmation::TooEarly);
+        assert_eq!(
+            connection.confirm_death(at(20), at(20)),
+            Confirmation::TooEarly
+        );
         assert!(!connection.awaits_table(at(209)) && connection.awaits_table(at(210)));
-        assert_eq!(connection.confirm_death(at(210)), Confirmation::Settled);
+        assert_eq!(connection.confirm_death(at(210), at(210)), settled);
         assert!(!connection.awaits_table(at(211)));
     }
+}
+
+/// On a kernel where nobody sees why a connection ends: its server ends well after an unmount, and the
+/// number is another mount's by then, under the same id.
+#[test]
+fn where_a_server_ended_well_only_a_look_at_all_holders_settles_a_death() {
+    let exit = Exit {
+        status: 0,
+        is_oom: false,
+    };
+    let mut connection = served();
+    connection.server_exited(99, exit);
+    check(&mut connection, 10, false);
+    assert_eq!(
+        connection.confirm_death(at(12), at(11)),
+        Confirmation::Unclear
+    );
+    assert_eq!(connection.death(at(13), false), None);
+    let mut succeeded = connection.clone();
+    assert!(
+        !connection.observe_no_successor(at(11)),
+        "begun before the table was read"
+    );
+    assert!(connection.observe_no_successor(at(12)));
+    assert!(connection.death(at(13), false).is_some());
+    let row = holder(0xb, 100, true);
+    assert_eq!(
+        succeeded.observe_holders(at(13), &[&row], true),
+        Identity::Other
+    );
 }
 
 #[test]
@@ -117,7 +163,10 @@ fn an_abort_that_unmounts_nothing_is_a_death_at_once_and_since_then() {
     let mut connection = served();
     connection.observe_abort(aborted(10, AbortCause::Fusectl));
     check(&mut connection, 12, false);
-    assert_eq!(connection.confirm_death(at(12)), Confirmation::Settled);
+    assert_eq!(
+        connection.confirm_death(at(12), at(12)),
+        Confirmation::Settled
+    );
     assert_eq!(connection.death(at(12), false).unwrap().since, at(10));
     connection.observe_abort(aborted(500, AbortCause::Unmount));
     let cause = connection.abort().map(|abort| abort.cause);
@@ -138,7 +187,10 @@ fn an_abort_where_nothing_can_be_read_is_a_death_unless_it_unmounts() {
 fn a_reading_after_an_abort_that_had_to_do_settles_nothing_anew() {
     let mut connection = Connection::default();
     connection.observe_unread_abort(at(12), aborted(10, AbortCause::ServerExit));
-    assert_eq!(connection.confirm_death(at(13)), Confirmation::Settled);
+    assert_eq!(
+        connection.confirm_death(at(13), at(13)),
+        Confirmation::Settled
+    );
     let row = holder(0xa, 99, true);
     let identity = connection.observe_holders(at(20), &[&row], true);
     assert_eq!(identity, Identity::Same, "whoever aborts it takes a moment");
@@ -162,8 +214,14 @@ fn what_lives_long_after_an_abort_that_had_to_do_is_another_connection() {
 fn an_abort_nobody_can_tell_from_a_forced_unmount_waits_where_no_server_is_known() {
     let mut connection = Connection::default();
     connection.observe_unread_abort(at(10), aborted(10, AbortCause::Unknown));
-    assert_eq!(connection.confirm_death(at(20)), Confirmation::TooEarly);
-    assert_eq!(connection.confirm_death(at(210)), Confirmation::Settled);
+    assert_eq!(
+        connection.confirm_death(at(20), at(20)),
+        Confirmation::TooEarly
+    );
+    assert_eq!(
+        connection.confirm_death(at(210), at(210)),
+        Confirmation::Settled
+    );
 }
 
 #[test]

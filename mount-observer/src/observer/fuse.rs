@@ -76,8 +76,9 @@ impl Observer {
             match found.remove(&dev).filter(is_its_own) {
                 Some(found) => self.on_found(dev, found, scan),
                 None if is_proof => self.on_absence(dev),
-                None => {}
+                None => continue,
             }
+            self.settle_death(dev, scan);
         }
         self.watch_servers();
     }
@@ -154,6 +155,17 @@ impl Observer {
             connection.judge_absence(self.now.mono, info.is_single_look);
         }
         self.after_connection(dev, was_dying);
+    }
+
+    /// After what a scan says of a number was taken.
+    fn settle_death(&mut self, dev: Dev, scan: &Scan) {
+        let superblock = self.superblocks.get_mut(&dev);
+        let is_settled = |superblock: &mut Watched| {
+            scan.is_complete && superblock.connection.observe_no_successor(scan.begun)
+        };
+        if superblock.is_some_and(is_settled) {
+            self.ask(Effect::TickNow);
+        }
     }
 
     pub(super) fn on_connection(&mut self, check: &ConnectionCheck) {

@@ -69,11 +69,12 @@ impl Observer {
     }
 
     /// A table that still shows a superblock after its connection went settles that it died; after
-    /// its last unmount, that another has its number. One
-    /// that shows it again and again may show its successor: look who is served.
+    /// its last unmount, that another has its number. Where it may have been an unmount, and one that
+    /// shows it again and again, may show its successor: look who is served.
     fn look_after_the_dead(&mut self, mnt_ns: u32, read_at: Mono) {
         let mut is_suspect = false;
         let mut is_settled = false;
+        let mut is_unclear = false;
         let mut succeeded = Vec::new();
         for superblock in self.superblocks.values_mut() {
             let mut shown_in = superblock.mounted.mount_ids.iter().map(|(ns, _)| *ns);
@@ -84,9 +85,10 @@ impl Observer {
                 succeeded.push(superblock.mounted.clone());
                 continue;
             }
-            match superblock.connection.confirm_death(read_at) {
+            match (superblock.connection).confirm_death(self.now.mono, read_at) {
                 Confirmation::Settled => is_settled = true,
                 Confirmation::Known => is_suspect = true,
+                Confirmation::Unclear => is_unclear = true,
                 Confirmation::TooEarly => {}
             }
         }
@@ -98,6 +100,9 @@ impl Observer {
         }
         if is_suspect {
             self.ask(Effect::ScanHolders);
+        }
+        if is_unclear {
+            self.ask(Effect::ScanSuspicion);
         }
     }
 

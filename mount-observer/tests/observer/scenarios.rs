@@ -79,6 +79,7 @@ scenarios! {
     nfs_task_blocked_is_hung_and_a_busy_one_is_not
     number_reused_at_once_is_another_superblock
     number_reused_by_another_filesystem
+    number_reused_right_after_an_unmount_unseen
     number_reused_right_after_its_unmount
     number_reused_while_the_old_server_lingers
     older_table_handed_on_last_is_dropped
