@@ -95,7 +95,7 @@ struct FilterArgs {
     /// That took, or have waited, at least as long (50ms, 2s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     min_latency: Option<Duration>,
-    /// One of so many, for what is more than can be read: 1/100
+    /// One of so many of what all else admits, for what is more than can be read: 1/100
     #[arg(long, value_name = "1/N", value_parser = sample, default_value = "1/1")]
     sample: NonZero<u32>,
 }

@@ -12,7 +12,10 @@ use tokio::{
 };
 
 pub use self::output::Form;
-use self::{groups::Groups, output::Output};
+use self::{
+    groups::{Found, Groups},
+    output::Output,
+};
 use super::{
     kernel::TraceOptions,
     maps::KernelFilter,
@@ -32,6 +35,10 @@ use crate::{
 
 /// How long whoever reads is waited for in the end, where a signal asks to go.
 const READ_WITHIN: Duration = Duration::from_secs(3);
+
+/// Told where control groups decide and not all were looked at.
+const MORE_GROUPS: &str =
+    "control groups: there are more than 65,536, of which the others match nothing";
 
 /// What a trace is to do, and for how long.
 #[derive(Clone, Debug)]
@@ -170,11 +177,16 @@ async fn finish(output: &Output, end: End, summary: Option<Summary>) -> Result<(
 }
 
 /// Has operations shown of the control groups there are now.
-fn take(watch: &mut Watch, filter: &Filter, found: Vec<u64>) -> Result<(), RunError> {
+fn take(watch: &mut Watch, filter: &Filter, found: Found) -> Result<(), RunError> {
+    let Found { groups, is_cut } = found;
     watch
         .engine
-        .set_trace(&KernelFilter::of(filter, Some(&found))?);
-    watch.engine.feed([Input::TraceGroups(found)]);
+        .set_trace(&KernelFilter::of(filter, Some(&groups))?);
+    let unseen = Input::Unseen {
+        what: MORE_GROUPS,
+        count: u64::from(is_cut),
+    };
+    watch.engine.feed([Input::TraceGroups(groups), unseen]);
     Ok(())
 }
 
@@ -232,7 +244,7 @@ async fn until(instant: Option<Instant>) {
     }
 }
 
-async fn next(groups: &mut Option<Groups>) -> Vec<u64> {
+async fn next(groups: &mut Option<Groups>) -> Found {
     match groups {
         Some(groups) => groups.next().await,
         None => std::future::pending().await,

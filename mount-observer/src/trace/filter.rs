@@ -6,6 +6,9 @@
 use std::{collections::BTreeSet, num::NonZero, time::Duration};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use mount_observer_common::{
+    Op, TRACE_COMMS_MAX, TRACE_ERRNO_REST, TRACE_FUSE_REST, TRACE_PIDS_MAX,
+};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -163,6 +166,28 @@ impl Filter {
             return None;
         }
         Some(self.comms.iter().map(|comm| cut(comm)).collect())
+    }
+
+    /// Whether the kernel side takes one of so many: where nothing else is left to user space, so that
+    /// both take it of what all else admits.
+    pub fn is_sampled_in_kernel(&self) -> bool {
+        let comms = self.exact_comms();
+        let has_room = comms.is_some_and(|comms| {
+            comms.len() <= TRACE_COMMS_MAX && comms.iter().all(|comm| comm.is_ascii())
+        });
+        let is_named = |Operation(op): &Operation| match op {
+            Op::Fuse(opcode) => u32::from(*opcode) < TRACE_FUSE_REST,
+            Op::Syscall(_) => true,
+            Op::Nfs(_) => false,
+        };
+        let operations = self.operation_set().unwrap_or_default();
+        let mut errnos = self.errnos.iter();
+        has_room
+            && !self.asks_for_groups()
+            && self.pids.len() <= TRACE_PIDS_MAX
+            && operations.iter().all(is_named)
+            && errnos.all(|errno| u32::from(errno.0) < TRACE_ERRNO_REST)
+            && (self.mounts.is_empty() || self.fstypes.is_empty())
     }
 
     /// The operations it names, of every family that has one of that name; empty for all.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     decode::{self, Caller, Ended, Event, Traced},
-    health::RUNS_LOST,
+    health::{CALLS_MISSED, RUNS_LOST},
     input::{Effect, Input, KernelHealth},
     observer::Observer,
     requests::Tracked,
@@ -32,13 +32,22 @@ const GROUPS_MAX: usize = 65_536;
 /// Kernel function in which a task waits for a request that is among those in flight.
 const WAITS_FOR_REQUEST: &str = "request_wait_answer";
 
+/// What was left out on demand.
+const SAMPLED_OUT: &str = "sampled_out";
+
 /// Counters of the kernel side that say how much a trace did not show, and how they are called here.
-const LOSSES: [(&str, &str); 4] = [
+const LOSSES: [(&str, &str); 7] = [
     ("trace_lost", "records_lost"),
-    ("trace_skipped", "sampled_out"),
+    ("trace_skipped", SAMPLED_OUT),
     (RUNS_LOST, "runs_missed"),
+    (CALLS_MISSED, "calls_missed"),
+    ("slot_collisions", "calls_not_followed"),
     ("in_flight_full", "requests_not_followed"),
+    ("lost_map_reads", "readings_failed"),
 ];
+
+/// No news while it goes on: what was left out on demand, and what concerns every call of the machine.
+const NO_NEWS: [&str; 2] = [SAMPLED_OUT, "calls_missed"];
 
 /// What a trace is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +82,8 @@ pub struct Tracer {
     counts: Counts,
     unattributed: u64,
     lost: BTreeMap<&'static str, u64>,
+    /// Where not the kernel side samples: operations that the filter admitted.
+    admitted: u64,
     begun: Option<Now>,
     now: Now,
     lines: Vec<Line>,
@@ -90,6 +101,7 @@ impl Tracer {
             counts: Counts::default(),
             unattributed: 0,
             lost: BTreeMap::new(),
+            admitted: 0,
             begun: None,
             now: Now::default(),
             lines: Vec::new(),
@@ -205,13 +217,26 @@ impl Tracer {
             errno: ended.errno,
             latency: ended.latency,
         };
-        if !was_blocked && !self.matcher.admits(&subject) {
+        let is_shown = was_blocked || self.matcher.admits(&subject) && self.is_sampled();
+        if !is_shown {
             return;
         }
         self.counts
             .add(id, ended.operation, ended.errno, ended.latency);
         let line = ended_line(self.now, (dev, place), traced, was_blocked);
         self.lines.push(Line::Operation(Box::new(line)));
+    }
+
+    /// Whether an operation that the filter admits is one of those wanted; the first is.
+    fn is_sampled(&mut self) -> bool {
+        let filter = &self.options.filter;
+        if filter.is_sampled_in_kernel() {
+            return true;
+        }
+        let is_it = self.admitted.is_multiple_of(u64::from(filter.sample.get()));
+        self.admitted += 1;
+        *self.lost.entry(SAMPLED_OUT).or_default() += u64::from(!is_it);
+        is_it
     }
 
     /// The superblock's place, where the filter admits it.
@@ -315,8 +340,7 @@ impl Tracer {
             let known = self.lost.entry(what).or_default();
             let count = total.saturating_sub(*known);
             *known = (*known).max(*total);
-            // What was left out on demand is no news, and is in the summary.
-            if count > 0 && counter != "trace_skipped" {
+            if count > 0 && !NO_NEWS.contains(&what) {
                 self.lines.push(Line::Lost(Lost {
                     at: self.now.wall,
                     what,

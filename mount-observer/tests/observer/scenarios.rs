@@ -105,6 +105,7 @@ scenarios! {
     table_from_before_the_unmount_proves_no_death
     trace_ends_after_so_many_operations
     trace_narrows_and_counts_what_it_shows
+    trace_samples_what_the_pattern_admits
     trace_says_what_it_lost
     trace_shows_what_blocks_while_it_does_and_when_it_ends
     unmount_known_before_its_table_says_nothing

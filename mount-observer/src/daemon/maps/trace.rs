@@ -44,7 +44,9 @@ impl KernelFilter {
             let comms = comms.into_iter().map(comm_bytes);
             kernel.has_comms = u32::from(fill(&mut kernel.comms, comms));
         }
-        kernel.sample = filter.sample.get();
+        if filter.is_sampled_in_kernel() {
+            kernel.sample = filter.sample.get();
+        }
         Ok(Self(kernel))
     }
 }
@@ -194,7 +196,14 @@ mod tests {
             (1, b"a-name-longer-t\0")
         );
         assert_eq!((filter.has_cgroups, filter.cgroups[0]), (1, 9));
-        assert_eq!((filter.min_latency_ns, filter.sample), (3_000_000, 5));
+        assert_eq!(filter.min_latency_ns, 3_000_000);
+        assert_eq!(filter.sample, 1, "of groups, user space has the last word");
+        let filter = of(&Filter {
+            pids: vec![7],
+            sample: NonZero::new(5).unwrap(),
+            ..Filter::default()
+        });
+        assert_eq!(filter.sample, 5);
         let unknown = KernelFilter::of(
             &Filter {
                 units: vec!["a.service".to_owned()],

@@ -24,14 +24,23 @@ use crate::{
 
 /// How often it is looked whether there are others: what a group did before it was found is not shown.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Groups looked at in one go; a host with more has others left out.
+/// Groups looked at in one go; what a host has beyond is left out, and said to be.
 const GROUPS_MAX: usize = 65_536;
 /// Levels below the root (`cgroup.max.depth` has no bound of its own).
 const DEPTH_MAX: usize = 64;
 
 /// The groups that were found, from a thread that goes on looking.
 #[derive(Debug)]
-pub(super) struct Groups(mpsc::Receiver<Vec<u64>>);
+pub(super) struct Groups(mpsc::Receiver<Found>);
+
+/// What was found so far.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The numbers of the groups that the filter names.
+    pub(super) groups: Vec<u64>,
+    /// Whether there are more groups than are looked at.
+    pub(super) is_cut: bool,
+}
 
 impl Groups {
     /// Opens the filesystem and starts looking; `None` where no group is named.
@@ -58,7 +67,7 @@ impl Groups {
     }
 
     /// All that were found so far, whenever there are others.
-    pub(super) async fn next(&mut self) -> Vec<u64> {
+    pub(super) async fn next(&mut self) -> Found {
         match self.0.recv().await {
             Some(found) => found,
             None => std::future::pending().await,
@@ -81,11 +90,10 @@ fn directory() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
 
-fn look_for_ever(root: &OwnedFd, matcher: &Matcher, sender: &mpsc::Sender<Vec<u64>>) {
+fn look_for_ever(root: &OwnedFd, matcher: &Matcher, sender: &mpsc::Sender<Found>) {
     let mut known = BTreeSet::new();
-    let mut is_first = true;
+    let mut told = None;
     loop {
-        let before = known.len();
         let mut left = GROUPS_MAX;
         if let Ok(stat) = fstat(root)
             && matcher.admits_group("")
@@ -94,9 +102,11 @@ fn look_for_ever(root: &OwnedFd, matcher: &Matcher, sender: &mpsc::Sender<Vec<u6
         }
         // What is gone meanwhile is gone; the rest of it is seen the next time.
         look(root, "", matcher, (DEPTH_MAX, &mut left), &mut known).ok();
-        if std::mem::take(&mut is_first) || known.len() > before {
-            let all = known.iter().copied().collect();
-            if sender.blocking_send(all).is_err() {
+        let is_cut = left == 0;
+        if told != Some((known.len(), is_cut)) {
+            told = Some((known.len(), is_cut));
+            let groups = known.iter().copied().collect();
+            if sender.blocking_send(Found { groups, is_cut }).is_err() {
                 return;
             }
         }

@@ -125,6 +125,7 @@ const LOST: &[Field] = &[
         "string",
         "`records_lost`: operations that are in no count, their ring was full; `requests_not_followed`: more were \
          in flight than can be followed; `runs_missed`: programs that were preempted, an operation each at most; \
+         `calls_not_followed`: calls whose place another thread took; `readings_failed`: of what is in flight; \
          `lines_not_shown`: counted, but nobody read in time",
     ),
     ("count", "integer", "how many since the last such object"),
@@ -260,7 +261,8 @@ const SUMMARY: &[Field] = &[
     (
         "lost",
         "object",
-        "what is in no count, by reason: `records_lost`, `requests_not_followed`, `runs_missed`, `sampled_out`",
+        "what is in no count, by reason: those of `lost`; `calls_missed`: runs of programs that were preempted, on \
+         calls anywhere on the machine; `sampled_out`",
     ),
 ];
 

@@ -67,6 +67,13 @@ pub(super) fn reason(what: &str) -> &str {
         "records_lost" => "records: the ring was full; --sample or a filter takes less",
         "requests_not_followed" => "requests: more were in flight than can be followed",
         "runs_missed" => "runs of programs that were preempted: an operation each at most",
+        "calls_missed" => {
+            "runs on the calls of the whole machine: some may have been on these mounts"
+        }
+        "calls_not_followed" => {
+            "calls: another thread took their place; of some the start is not known"
+        }
+        "readings_failed" => "readings of what is in flight: what blocked then was not shown",
         "lines_not_shown" => "lines: nobody read them in time",
         other => other,
     }
