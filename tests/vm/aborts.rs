@@ -4,6 +4,7 @@ use std::{fs, time::Duration};
 
 use mount_observer_tests::{
     FaultFsMount, FuseMount, Observer, Process, Sandbox, host_test,
+    needs::say,
     observer::Superblock,
     scene::{FAST, SOON, call, keep_busy, outcome, wait_until_blocked},
 };
@@ -14,6 +15,9 @@ use nix::{
 };
 
 use crate::{has_probes, skip, wait_until_watched};
+
+/// From 7.0 on, what one preempted program leaves out.
+const MISSED: &str = "mount_observer_events_dropped_total{reason=\"lost_probe_runs\"}";
 
 /// The timeout that a new connection gets, in seconds; 0 for none (`fs/fuse/sysctl.c`, 6.15).
 const TIMEOUT_FILE: &str = "/proc/sys/fs/fuse/default_request_timeout";
@@ -41,6 +45,13 @@ fn expect(observer: &Observer, mount: &FuseMount, cause: &str, by: Option<u32>, 
     });
     let Superblock(json, _) = &dead;
     let abort = &json["fuse"]["abort"];
+    let missed = observer.counter(MISSED).unwrap_or(0);
+    if abort.is_null() && missed > 0 {
+        say(&format!(
+            "NOT EXACT: {cause} is not told; runs missed, and counted as such: {missed}"
+        ));
+        return;
+    }
     assert_eq!(abort["cause"], cause, "{json:#}");
     let pid = abort["pid"].as_u64();
     assert_eq!(pid, by.map(u64::from), "{json:#}");

@@ -91,6 +91,9 @@ impl Stage {
         };
         let nowhere = &self.observer.snapshot()["unattributed"];
         assert_eq!(after, expected, "{what}: {nowhere} {:#}", seen.0);
+        if lacking == CALLS {
+            return;
+        }
         let newest = seen.list("failures").first().expect("a failure");
         assert_eq!(newest["comm"], "victim", "{what}: {newest:#}");
         assert!(newest["attribution"].is_null(), "{what}: {newest:#}");
