@@ -166,7 +166,7 @@ fn nfs_server_gone() {
         };
         fault("nfs_server_gone", sandbox, &nfs.dev, FAST, |observer| {
             nfs.relay.stop();
-            let stat = || call(sandbox, "stat", &nfs.path.join("file"), &[]);
+            let stat = || call(sandbox, "stat", &nfs.path.join("file1"), &[]);
             let (victim, _) = Began::waiting_in("rpc_wait_bit_killable", stat);
             fires(observer, &nfs.dev, "hung");
             nfs.relay.resume();

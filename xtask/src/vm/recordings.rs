@@ -18,6 +18,9 @@ const TIMEOUT: Duration = Duration::from_mins(12);
 pub(crate) struct Recordings {
     /// Guests: 6.1, 6.12-integrity and so on. All when none is named.
     kernels: Vec<String>,
+    /// Faults, by the names of their files. All when none is named.
+    #[arg(last = true)]
+    faults: Vec<String>,
 }
 
 /// Records and writes.
@@ -32,18 +35,19 @@ pub(crate) fn run(args: &Recordings) -> Result<()> {
         timeout: TIMEOUT,
         is_kvm_wanted: false,
     };
+    let faults = if args.faults.is_empty() {
+        vec!["recordings::".to_owned()]
+    } else {
+        let test = |fault: &String| format!("recordings::{fault}");
+        args.faults.iter().map(test).collect()
+    };
     let job = |_: &_| {
         let mut job = Job::default();
         job.module("nfs");
         job.env("MOUNT_OBSERVER_RECORDINGS", "1");
         let program = format!("{OURS}/vm");
-        let words = [
-            &program,
-            "--nocapture",
-            "--test-threads",
-            "3",
-            "recordings::",
-        ];
+        let mut words = vec![program.as_str(), "--nocapture", "--test-threads", "3"];
+        words.extend(faults.iter().map(String::as_str));
         job.run("recordings", &words);
         job
     };
