@@ -92,6 +92,9 @@ pub struct Reader<'a> {
 #[derive(Debug)]
 struct Payload {
     frame: Frame,
+    /// What stands as a later segment begins was said in the one before. It is read all the same: what
+    /// follows is written as how it differs from it.
+    is_known: bool,
     at: usize,
     taken: u32,
 }
@@ -191,9 +194,9 @@ impl<'a> Reader<'a> {
             self.at += frame.size;
             self.tally.bytes += u64::try_from(frame.size).unwrap_or(u64::MAX);
             match frame.kind {
-                FrameKind::Standing if !self.is_first => {}
                 FrameKind::Standing | FrameKind::Entries => {
                     self.frame = Some(Payload {
+                        is_known: frame.kind == FrameKind::Standing && !self.is_first,
                         frame,
                         at: 0,
                         taken: 0,
@@ -237,6 +240,7 @@ impl Iterator for Reader<'_> {
             }
             let payload = self.frame.as_mut()?;
             let is_standing = payload.frame.kind == FrameKind::Standing;
+            let is_known = payload.is_known;
             let Some((now, input)) = payload.next() else {
                 // A right checksum of what no recorder wrote: nothing after it is believed.
                 if !payload.is_whole() {
@@ -248,6 +252,9 @@ impl Iterator for Reader<'_> {
             };
             let wire = rmp_serde::from_slice::<Wire<'_>>(input);
             let said = wire.ok().and_then(|wire| self.read.said(wire));
+            if is_known {
+                continue;
+            }
             self.tally.entries += 1;
             let Some(said) = said else {
                 self.tally.unknown += 1;

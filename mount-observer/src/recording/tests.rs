@@ -2,7 +2,7 @@ mod inputs;
 
 use proptest::{collection::vec, prelude::*};
 
-use self::inputs::{VARIANTS, said, variant};
+use self::inputs::{VARIANTS, said, steady, variant};
 use super::*;
 use crate::{
     config::Config,
@@ -231,6 +231,27 @@ fn a_ring_that_lost_its_beginning_starts_with_what_stood_then() {
     let begin = all.len() - rest.len();
     assert_eq!(rest, all[begin..].iter().map(shown).collect::<Vec<_>>());
     assert_eq!(standing, standing_before(&all, begin));
+}
+
+#[test]
+fn what_is_written_as_a_difference_is_read_across_segments() {
+    let mut all = Vec::new();
+    for (now, said) in long(500) {
+        if matches!(said, Said::Input(Input::Tick)) {
+            let second = now.mono.0 / at(1).mono.0.max(1);
+            all.extend(steady(second).map(|input| (now, Said::Input(input))));
+        }
+        all.push((now, said));
+    }
+    let (entries, flaw, tally) = read(&file(&all, 1 << 20, 10));
+    assert_eq!((flaw, tally.unknown), (None, 0));
+    let standing = entries.len();
+    let all: Vec<_> = all.iter().map(shown).collect();
+    let rest = (0..standing).find(|at| all.ends_with(&entries[*at..]));
+    assert!(
+        rest.is_some_and(|begin| standing - begin > 1_000),
+        "{rest:?}"
+    );
 }
 
 #[test]

@@ -233,3 +233,35 @@ pub(super) fn said() -> impl Strategy<Value = Said> {
         }),
     ]
 }
+
+/// Readings that are written as how they differ from the last, which a new segment has not seen.
+pub(super) fn steady(second: u64) -> [Input; 3] {
+    let totals = (0..40_u32).map(|dev| {
+        let key = TotalsKey {
+            dev,
+            op: 1,
+            errno: 0,
+        };
+        let count = if dev == 7 { second / 7 } else { 5 };
+        let value = TotalsValue {
+            count,
+            ..TotalsValue::ZERO
+        };
+        (key, value)
+    });
+    let table = Input::Mountinfo {
+        mnt_ns: 9,
+        is_own: false,
+        read_at: at(second).mono,
+        bytes: b"always the same".to_vec(),
+    };
+    let health = KernelHealth {
+        counters: vec![("trace_lost", second / 11), ("in_flight_full", 3)],
+        ..KernelHealth::default()
+    };
+    [
+        Input::Totals(totals.collect()),
+        table,
+        Input::Health(health),
+    ]
+}
