@@ -14,7 +14,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
     time::Duration,
@@ -43,6 +43,8 @@ const BATCH_BYTES: usize = 256 << 10;
 const BATCH_MAX: usize = 4_096;
 /// How long the end waits for a disk.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(3);
+/// Between two looks for room in the queue, in the end.
+const ROOM_EVERY: Duration = Duration::from_millis(10);
 
 /// What is to be recorded: made before privileges are given up.
 #[derive(Debug, Default)]
@@ -196,11 +198,11 @@ impl Recorder {
         self.hand_over();
         if self.unsaid > 0 {
             let missing = vec![(self.now, Said::Lost(self.unsaid))];
-            // Where there is no room for it, the end is not told either: the file is cut off.
-            self.sender.try_send(Message::Said(missing, 0)).ok();
+            // Where there is no room for it in time, the end is not told either: the file is cut off.
+            self.send_in_time(Message::Said(missing, 0));
         }
         let (done, is_done) = sync_channel(1);
-        let is_told = self.sender.try_send(Message::End(done)).is_ok();
+        let is_told = self.send_in_time(Message::End(done));
         let is_done = is_told && is_done.recv_timeout(WRITTEN_WITHIN).is_ok();
         let late = (!is_done).then(|| "the disk does not answer".to_owned());
         Report {
@@ -210,6 +212,19 @@ impl Recorder {
             failure: lock(&self.shared.failure).clone().or(late),
             path: self.path,
         }
+    }
+
+    /// Waits a moment for room: a disk that is slow just now holds up the queue.
+    fn send_in_time(&self, mut message: Message) -> bool {
+        for _ in 0..WRITTEN_WITHIN.as_millis() / ROOM_EVERY.as_millis() {
+            match self.sender.try_send(message) {
+                Ok(()) => return true,
+                Err(TrySendError::Disconnected(_)) => return false,
+                Err(TrySendError::Full(refused)) => message = refused,
+            }
+            thread::park_timeout(ROOM_EVERY);
+        }
+        false
     }
 
     fn add(&mut self, now: Now, said: Said) {

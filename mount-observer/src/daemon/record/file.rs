@@ -112,12 +112,16 @@ impl RecordFile {
         let mut open = OpenOptions::new();
         open.write(true).mode(0o600);
         open.custom_flags(flags.bits().cast_signed());
-        if options.may_overwrite {
-            open.create(true);
-        } else {
-            open.create_new(true);
+        let mut is_new = true;
+        let mut opened = open.create_new(true).open(&path);
+        if let Err(error) = &opened
+            && error.kind() == io::ErrorKind::AlreadyExists
+            && options.may_overwrite
+        {
+            is_new = false;
+            opened = open.create_new(false).open(&path);
         }
-        let file = open.open(&path).map_err(failed)?;
+        let file = opened.map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {
             return Err(RecordError::NotRegular(options.path.clone()));
@@ -129,8 +133,8 @@ impl RecordFile {
             file,
             bytes_max: options.bytes_max,
             end: 0,
-            is_unused: !options.may_overwrite,
-            is_stale: options.may_overwrite,
+            is_unused: is_new,
+            is_stale: !is_new,
         })
     }
 

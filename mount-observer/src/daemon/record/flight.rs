@@ -172,16 +172,12 @@ impl Flight {
         let bytes = self.ring.save(self.now);
         let bytes = bytes.ok_or_else(|| RecordError::Unpacked(path.clone()))?;
         let new = directory.join(UNFINISHED);
-        let written = write_new(&new, &bytes).and_then(|()| fs::rename(&new, &path));
-        if written.is_err() {
-            // There may be none.
-            fs::remove_file(&new).ok();
-        }
+        let names = [incident].into_iter().chain(others);
+        let names = names.map(|incident| directory.join(file_name(incident.as_str())));
+        let written = write_new(&new, &bytes).and_then(|()| name_all(&new, names));
+        // There may be none.
+        fs::remove_file(&new).ok();
         written.map_err(failed("write"))?;
-        for other in others {
-            let link = directory.join(file_name(other.as_str()));
-            fs::hard_link(&path, link).map_err(failed("give another name to"))?;
-        }
         let record = self.config.record;
         prune(&directory, &path, record.keep_files, record.keep_bytes)
             .map_err(failed("make room for"))?;
@@ -202,33 +198,62 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_data()
 }
 
-/// Removes the oldest recordings beyond the bounds, never the one just written. Their names begin with
-/// the time.
+/// Gives a file names. One that is taken stays what it is: an incident that goes on after a restart has
+/// the recording of what led to it.
+fn name_all(file: &Path, names: impl Iterator<Item = PathBuf>) -> io::Result<()> {
+    for name in names {
+        match fs::hard_link(file, name) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A recording under all its names, the first of which begins with the time.
+#[derive(Default)]
+struct Saved {
+    names: Vec<String>,
+    bytes: u64,
+}
+
+/// Removes the oldest recordings beyond the bounds, never the one just written. Alerts of one moment
+/// share a file, which counts once and goes as a whole.
 fn prune(directory: &Path, kept: &Path, files_max: usize, bytes_max: u64) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let folder = openat(CWD, directory, flags, Mode::empty())?;
-    let mut found = BTreeMap::new();
+    let mut by_inode: BTreeMap<u64, Saved> = BTreeMap::new();
     for entry in Dir::read_from(&folder)? {
         let entry = entry?;
         let name = entry.file_name();
         let is_recording = name.to_str().is_ok_and(|name| name.ends_with(SUFFIX));
         if let (true, Ok(text)) = (is_recording, name.to_str()) {
             let status = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            found.insert(text.to_owned(), u64::try_from(status.st_size).unwrap_or(0));
+            let saved = by_inode.entry(status.st_ino).or_default();
+            saved.names.push(text.to_owned());
+            saved.bytes = u64::try_from(status.st_size).unwrap_or(0);
         }
     }
+    let mut all: Vec<Saved> = by_inode.into_values().collect();
+    for saved in &mut all {
+        saved.names.sort();
+    }
+    all.sort_by(|one, other| one.names.cmp(&other.names));
     let kept = kept
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
-    let mut bytes: u64 = found.values().sum();
-    let mut count = found.len();
-    for (name, size) in found.iter().filter(|(name, _)| *name != kept) {
+    let mut bytes: u64 = all.iter().map(|saved| saved.bytes).sum();
+    let mut count = all.len();
+    let is_kept = |saved: &&Saved| saved.names.iter().any(|name| name == kept);
+    for saved in all.iter().filter(|saved| !is_kept(saved)) {
         if count <= files_max && bytes <= bytes_max {
             break;
         }
-        fs::remove_file(directory.join(name))?;
-        bytes -= size;
+        for name in &saved.names {
+            fs::remove_file(directory.join(name))?;
+        }
+        bytes -= saved.bytes;
         count -= 1;
     }
     Ok(())

@@ -19,6 +19,14 @@ fn incident(second: u64, minor: u32) -> IncidentId {
     IncidentId::of_superblock(at(second).wall, Dev(minor))
 }
 
+fn info() -> SelfInfo {
+    SelfInfo {
+        boot: BootId(1),
+        is_initial_pid_namespace: true,
+        is_single_look: false,
+    }
+}
+
 /// A recorder whose thread does not come to its work.
 fn stalled(queue: usize) -> (Recorder, Receiver<Message>) {
     let (sender, messages) = sync_channel(queue);
@@ -80,12 +88,7 @@ fn what_waits_for_a_disk_is_bounded_in_bytes() {
 #[test]
 fn alerts_of_one_moment_share_a_recording_and_too_many_moments_are_told() {
     let config = Config::default();
-    let info = SelfInfo {
-        boot: BootId(1),
-        is_initial_pid_namespace: true,
-        is_single_look: false,
-    };
-    let header = Header::new(at(1), "0", info, &config);
+    let header = Header::new(at(1), "0", info(), &config);
     let options = FlightOptions::of(&config, &OwnTable::open().unwrap()).unwrap();
     let mut flight = Flight::new(header, options);
     let tick = Said::Input(Input::Tick);
@@ -100,4 +103,70 @@ fn alerts_of_one_moment_share_a_recording_and_too_many_moments_are_told() {
     }
     // The first moment was one.
     assert_eq!(refused, 20 - 15);
+}
+
+/// A flight recorder that keeps two recordings below a directory.
+fn flight(storage: &tempfile::TempDir) -> Flight {
+    let mut config = Config::default();
+    config.storage.path = storage.path().display().to_string();
+    config.record.keep_files = 2;
+    let header = Header::new(at(1), "0", info(), &config);
+    let options = FlightOptions::of(&config, &OwnTable::open().unwrap()).unwrap();
+    Flight::new(header, options)
+}
+
+/// Has something happen, and the alerts of that moment saved.
+fn save(flight: &mut Flight, second: u64, incidents: &[IncidentId]) {
+    flight.push(at(second), &Said::Input(Input::Tick));
+    for incident in incidents {
+        flight.want(incident.clone()).unwrap();
+    }
+    flight.save_due(true).unwrap().unwrap();
+}
+
+/// The recordings by name, with how long they are.
+#[expect(clippy::disallowed_methods, reason = "a directory of this test")]
+fn kept(storage: &tempfile::TempDir) -> Vec<(String, u64)> {
+    let entries = std::fs::read_dir(storage.path().join("recordings")).unwrap();
+    let mut kept: Vec<_> = entries
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            (name, entry.metadata().unwrap().len())
+        })
+        .collect();
+    kept.sort();
+    kept
+}
+
+#[test]
+fn an_incident_that_goes_on_after_a_restart_keeps_the_recording_of_its_beginning() {
+    let storage = tempfile::tempdir().unwrap();
+    let dead = incident(10, 1);
+    let mut before = flight(&storage);
+    for second in 1..200 {
+        before.push(at(second), &Said::Input(Input::Namespaces(vec![1, 2, 3])));
+    }
+    save(&mut before, 200, std::slice::from_ref(&dead));
+    let first = kept(&storage);
+    assert_eq!(first.len(), 1);
+    // The next process knows nothing of it; another alert of the same moment has none yet.
+    let mut after = flight(&storage);
+    save(&mut after, 300, &[dead, incident(300, 2)]);
+    let second = kept(&storage);
+    assert_eq!((second.len(), &second[0]), (2, &first[0]));
+}
+
+#[test]
+fn a_recording_under_many_names_counts_once_and_goes_as_a_whole() {
+    let storage = tempfile::tempdir().unwrap();
+    let mut flight = flight(&storage);
+    save(&mut flight, 10, &[incident(10, 1)]);
+    let of_one_server: Vec<_> = (0..30).map(|minor| incident(20, minor)).collect();
+    save(&mut flight, 20, &of_one_server);
+    assert_eq!(kept(&storage).len(), 31, "two recordings");
+    save(&mut flight, 30, &[incident(30, 1)]);
+    assert_eq!(kept(&storage).len(), 31, "the oldest is gone");
+    save(&mut flight, 40, &[incident(40, 1)]);
+    assert_eq!(kept(&storage).len(), 2, "and the next, with all its names");
 }
