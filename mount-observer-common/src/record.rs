@@ -200,8 +200,8 @@ pub struct TraceRecord {
     pub nodeid: u64,
     /// The request's number as the server sees it; 0 when it never had one, and for NFS.
     pub unique: u64,
-    /// 1 when the connection refused it before it was sent.
-    pub is_refused: u32,
+    /// Zero.
+    pub pad: u32,
     /// Bytes of `name` in use, without the NUL; 0 for none, [`TRACE_NAME_BYTES`] - 1 when it was cut.
     pub name_len: u32,
     /// The name in the request; of a rename the old one, of a link the new one.

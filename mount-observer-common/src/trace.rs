@@ -30,6 +30,8 @@ pub const TRACE_ERRNO_REST: u32 = 191;
 pub struct TraceFilter {
     /// What took less, in ns, is left out.
     pub min_latency_ns: u64,
+    /// What took as long, in ns, is never sampled out: it was shown while it blocked.
+    pub unsampled_ns: u64,
     /// FUSE opcodes, one bit each; the last for all that have none.
     pub fuse: [u64; 2],
     /// Path syscalls, one bit each, by [`crate::SyscallOp`].
@@ -56,12 +58,13 @@ pub struct TraceFilter {
     /// Zero.
     pub pad: u32,
 }
-wire!(TraceFilter, 8 + 16 + 8 + 24 + 128 + 32 + 64 + 24);
+wire!(TraceFilter, 16 + 16 + 8 + 24 + 128 + 32 + 64 + 24);
 
 impl TraceFilter {
     /// Admits everything.
     pub const EVERYTHING: Self = Self {
         min_latency_ns: 0,
+        unsampled_ns: u64::MAX,
         fuse: [u64::MAX; 2],
         syscalls: u64::MAX,
         errno: [u64::MAX; 3],

@@ -92,7 +92,9 @@ pub fn admits(operation: &Operation) -> bool {
 #[inline(always)]
 pub fn reserve<T: 'static>(operation: &Operation) -> Option<RingBufEntry<T>> {
     let filter = TRACE_FILTER.get(0)?;
-    if !filter::admits(filter, operation) || !is_sampled(filter.sample) {
+    let is_wanted = filter::admits(filter, operation)
+        && (operation.latency_ns >= filter.unsampled_ns || is_sampled(filter.sample));
+    if !is_wanted {
         return None;
     }
     let entry = TRACES.reserve::<T>(0);

@@ -17,9 +17,10 @@ const PACKAGES: [&str; 5] = [
 ];
 
 /// Types that lie in maps, rings and rows as bytes.
-const WIRE_TYPES: [&str; 14] = [
+const WIRE_TYPES: [&str; 18] = [
     "Call",
     "CauseRange",
+    "FileRow",
     "FuseCall",
     "HolderRow",
     "InFlight",
@@ -29,16 +30,20 @@ const WIRE_TYPES: [&str; 14] = [
     "PathRecord",
     "QueuedRow",
     "Record",
+    "RiskRecord",
     "TaskRow",
     "TotalsKey",
     "TotalsValue",
+    "TraceFilter",
+    "TraceRecord",
 ];
 
 /// Where the pure part may name them: what is handed in, and what takes it apart.
-const WIRE_MODULES: [&str; 6] = [
+const WIRE_MODULES: [&str; 7] = [
     "src/input.rs",
     "src/decode.rs",
     "src/decode/event.rs",
+    "src/decode/file.rs",
     "src/decode/tests.rs",
     "src/recording/layout.rs",
     "src/recording/tests/inputs.rs",

@@ -23,7 +23,7 @@ use mount_observer::{
     plan::{self, Purpose},
     sight,
     superblock::Dev,
-    trace::Filter,
+    trace,
 };
 
 /// A way to be attached.
@@ -127,15 +127,19 @@ fn attach_empty(programs: &[(&str, &str)]) -> Result<Attached> {
 
 impl Wanted {
     fn options(self) -> Result<TraceOptions> {
-        let filter = match self {
-            Self::All => Filter::default(),
-            Self::Nothing => Filter {
-                comms: vec!["nobody".to_owned()],
-                ..Filter::default()
+        let comms = match self {
+            Self::All => Vec::new(),
+            Self::Nothing => vec!["nobody".to_owned()],
+        };
+        let options = trace::Options {
+            filter: trace::Filter {
+                comms,
+                ..trace::Filter::default()
             },
+            ..trace::Options::default()
         };
         Ok(TraceOptions {
-            filter: KernelFilter::of(&filter, None)?,
+            filter: KernelFilter::of(&options, None)?,
             ring_bytes: None,
         })
     }

@@ -3,29 +3,32 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
-use mount_observer_tests::{FaultFsMount, Observer, host_test, needs::say, wait::within};
+use mount_observer_tests::{Observer, Process, host_test, needs::say, wait::within};
 
 use crate::{SOON, wait_until_ok};
 
 /// A control group of its own for one test, gone with it.
-struct Group(PathBuf);
+pub(crate) struct Group(PathBuf);
 
 impl Group {
     /// In the first of these hierarchies that this machine has; `None`, and said so, where it has none.
-    fn new(hierarchies: &[&str], test: &str) -> Option<Self> {
+    pub(crate) fn new(hierarchies: &[&str], test: &str) -> Option<Self> {
         let group = hierarchies.iter().find_map(|place| Self::below(place));
         if group.is_none() {
             say(&format!(
-                "NOT HERE: cause::{test}: no control groups at {hierarchies:?}"
+                "NOT HERE: {test}: no control groups at {hierarchies:?}"
             ));
         }
         group
     }
 
     fn below(hierarchy: &str) -> Option<Self> {
-        let name = format!("mount-observer-{}.service", std::process::id());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mount-observer-{}-{number}.service", std::process::id());
         let place = Path::new(hierarchy).join(name);
         let is_made = fs::create_dir(&place).is_ok();
         // A directory of another filesystem is no group.
@@ -40,11 +43,11 @@ impl Group {
         fs::write(self.0.join(file), value).expect("write to the control group");
     }
 
-    fn take(&self, mount: &FaultFsMount) {
-        self.set("cgroup.procs", &mount.server.pid().to_string());
+    pub(crate) fn take(&self, process: &Process) {
+        self.set("cgroup.procs", &process.pid().to_string());
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let name = self.0.file_name().expect("it has a name");
         name.to_string_lossy().into_owned()
     }
@@ -68,7 +71,7 @@ fn a_server_killed_for_its_memory_is_told_from_one_that_was_just_killed() {
         };
         group.set("memory.limit_in_bytes", "64M");
         let mut mount = sandbox.faultfs("mount");
-        group.take(&mount);
+        group.take(&mount.server);
         let observer = Observer::start(sandbox, "");
         wait_until_ok(&observer, &mount.dev);
         mount.eat(256);
@@ -92,7 +95,7 @@ fn a_server_that_is_gone_is_told_with_the_unit_it_belonged_to() {
             return;
         };
         let mut mount = sandbox.faultfs("mount");
-        group.take(&mount);
+        group.take(&mount.server);
         let observer = Observer::start(sandbox, "");
         wait_until_ok(&observer, &mount.dev);
         mount.crash();

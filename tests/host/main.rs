@@ -31,6 +31,7 @@ mod sinks;
 mod top;
 mod touchless;
 mod trace;
+mod trace_filters;
 
 use mount_observer_tests::scene::{
     Began, CLEAR_AFTER, FAST, HUNG_AFTER, SOON, call, figures, kinds_reported, outcome, request_of,

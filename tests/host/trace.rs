@@ -18,14 +18,14 @@ const START: Duration = Duration::from_mins(1);
 
 /// A running trace, with its output in files: no pipe can fill up.
 #[derive(Debug)]
-struct Trace {
+pub(crate) struct Trace {
     process: Process,
     stdout: PathBuf,
     stderr: PathBuf,
 }
 
 impl Trace {
-    fn start(sandbox: &Sandbox, name: &str, args: &[&str]) -> Self {
+    pub(crate) fn start(sandbox: &Sandbox, name: &str, args: &[&str]) -> Self {
         let stdout = sandbox.path(format!("{name}.out"));
         let stderr = sandbox.path(format!("{name}.err"));
         let process = sandbox.spawn(binary(), |command| {
@@ -42,7 +42,7 @@ impl Trace {
         }
     }
 
-    fn wait_until_ready(&self) {
+    pub(crate) fn wait_until_ready(&self) {
         within(START, "the trace says what it traces", || {
             let said = fs::read_to_string(&self.stderr).ok()?;
             said.contains("tracing ").then_some(())
@@ -63,12 +63,12 @@ impl Trace {
             .collect()
     }
 
-    fn wait_for(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn wait_for(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         within(SOON, what, || self.objects().into_iter().find(&is_it))
     }
 
     /// Ends it; what it showed.
-    fn end(&self, signal: Signal) -> Vec<Value> {
+    pub(crate) fn end(&self, signal: Signal) -> Vec<Value> {
         self.process.signal(signal);
         let status = self.process.exited_within(SOON).expect("it ends");
         let said = fs::read_to_string(&self.stderr).unwrap_or_default();
@@ -77,7 +77,7 @@ impl Trace {
     }
 }
 
-fn is_operation(object: &Value) -> bool {
+pub(crate) fn is_operation(object: &Value) -> bool {
     object["type"] == "operation"
 }
 
@@ -241,7 +241,7 @@ fn it_ends_cleanly_when_it_has_enough_and_a_recording_comes_to_the_same() {
             sandbox,
             "stat",
             &mount.mount.join("missing"),
-            &["--repeat=2000", "--pause-ms=5"],
+            &["--repeat=1000000", "--pause-ms=5"],
         );
         let status = trace.process.exited_within(SOON).expect("it ends");
         assert_eq!(status.code(), Some(0));

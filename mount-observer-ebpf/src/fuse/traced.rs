@@ -33,7 +33,7 @@ pub(super) fn leave<R: Reader>(end: &End, latency_ns: u64, of: Request) {
         end.fill(fixed, RecordKind::RequestTraced, latency_ns, 0);
         // That of the caller, not of the current task, which is the server.
         (*fixed).cgroup_id = operation.cgroup_id;
-        (*record).is_refused = u32::from(matches!(end.who, Who::Current));
+        (*record).pad = 0;
         match of.request {
             Some(request) => {
                 (*record).nodeid = field::<R, u64>(request, &OFF_REQ_NODEID);

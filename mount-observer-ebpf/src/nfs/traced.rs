@@ -59,7 +59,7 @@ pub(super) fn leave(task: *const u8, key: &TotalsKey, timing: Timing) {
             .write(operation.comm);
         (*record).nodeid = 0;
         (*record).unique = 0;
-        (*record).is_refused = 0;
+        (*record).pad = 0;
         (*record).name_len = 0;
     }
     trace::submit(room);

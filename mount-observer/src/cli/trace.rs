@@ -27,6 +27,27 @@ use mount_observer::{
 
 use super::{Settings, medium, record::RecordArgs, replay};
 
+/// What a recording was made with, and cannot be asked of it any more.
+const OF_A_TRACE: [&str; 17] = [
+    "record",
+    "duration",
+    "count",
+    "blocked_after",
+    "ring_bytes",
+    "mount",
+    "fstype",
+    "pid",
+    "comm",
+    "cgroup",
+    "unit",
+    "container",
+    "op",
+    "errno",
+    "failed",
+    "min_latency",
+    "sample",
+];
+
 #[derive(Args, Debug)]
 pub(crate) struct TraceArgs {
     #[command(flatten)]
@@ -49,7 +70,7 @@ pub(crate) struct TraceArgs {
     #[arg(long)]
     summary_only: bool,
     /// Only print the summary of what a recording of a trace holds, here and without privileges
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["record", "duration"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = OF_A_TRACE)]
     summary_of: Option<PathBuf>,
     #[command(flatten)]
     record: RecordArgs,
@@ -95,7 +116,7 @@ struct FilterArgs {
     /// That took, or have waited, at least as long (50ms, 2s)
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     min_latency: Option<Duration>,
-    /// One of so many of what all else admits, for what is more than can be read: 1/100
+    /// One of so many of what all else admits, and all that blocked: 1/100
     #[arg(long, value_name = "1/N", value_parser = sample, default_value = "1/1")]
     sample: NonZero<u32>,
 }

@@ -54,7 +54,8 @@ pub fn explain(config: &Config, path: &OsStr) -> Result<Explanation, ExplainErro
     let place = place_of(&table, &path).ok_or_else(|| ExplainError::NoMount(shown.clone()))?;
     let dev = place.line.dev;
     let is_in_scope = Scope::new(&config.scope)?.contains(&place.line);
-    let snapshot = look(&observing(config, &place.line, is_in_scope))?;
+    let config = &observing(config, &place.line, is_in_scope);
+    let snapshot = look(config)?;
     let found = |superblock: &&Superblock| superblock.id.dev == dev;
     let superblock = snapshot.superblocks.iter().find(found).cloned();
     let mounts = superblock.iter().flat_map(|superblock| &*superblock.mounts);

@@ -182,7 +182,8 @@ fn recorded(report: record::Report) -> Result<(), RunError> {
     Ok(())
 }
 
-fn on(kind: SignalKind) -> Result<Signal, RunError> {
+/// Signals of a kind from here on.
+pub(super) fn on(kind: SignalKind) -> Result<Signal, RunError> {
     signal(kind).map_err(|error| RunError::System("listen for signals", error))
 }
 

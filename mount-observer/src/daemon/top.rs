@@ -191,12 +191,13 @@ async fn show(
     mut screen: Screen,
 ) -> Result<Result<Option<Report>, TopError>, RunError> {
     let mut seen = Seen::default();
-    // What cannot be told now is told with the next.
-    tell.try_send(Told::Incidents(Vec::new())).ok();
+    let mut is_untold = true;
     loop {
         let (wanted, snapshot) = watch.settle();
-        if seen.take(&wanted.kept) {
-            tell.try_send(Told::Incidents(seen.summaries())).ok();
+        is_untold |= seen.take(&wanted.kept);
+        if is_untold {
+            // A screen that is behind is told at the next turn.
+            is_untold = tell.try_send(Told::Incidents(seen.summaries())).is_err();
         }
         if let Some(snapshot) = snapshot {
             tell.try_send(Told::Snapshot(snapshot)).ok();

@@ -7,7 +7,7 @@ use std::{io, os::fd::AsFd as _, time::Duration};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::SignalKind,
     time::{Instant, sleep_until},
 };
 
@@ -20,7 +20,7 @@ use super::{
     kernel::TraceOptions,
     maps::KernelFilter,
     record::{self, RecordFile, RecordOptions},
-    run::RunError,
+    run::{RunError, on},
     watch::{Turn, Watch, traced},
 };
 use crate::{
@@ -73,7 +73,7 @@ pub fn trace(config: &Config, request: &Request) -> Result<(), RunError> {
     // Checked before anything is loaded.
     Scope::new(&config.scope)?;
     let tracer = Tracer::new(&request.options)?;
-    let filter = KernelFilter::of(&request.options.filter, None)?;
+    let filter = KernelFilter::of(&request.options, None)?;
     let groups = Groups::find(&request.options.filter)?;
     let kernel = TraceOptions {
         filter,
@@ -83,8 +83,7 @@ pub fn trace(config: &Config, request: &Request) -> Result<(), RunError> {
         let output = Output::start(request.form)?;
         output.note(greeting(&watch.engine.snapshot(), &request.options));
         let end = follow(&mut watch, request, &output, groups).await?;
-        watch.catch_up();
-        output.show(watch.engine.take_lines());
+        show_rest(&mut watch, &output, end).await;
         let summary = watch.engine.tracer().map(Tracer::summary);
         let recording = watch.engine.finish_recording();
         // Whoever reads slowly reads without the programs in the kernel.
@@ -148,7 +147,7 @@ async fn follow(
             _ = terminate.recv() => return Ok(End::Told),
             _ = hang_up.recv() => return Ok(End::Told),
             () = until(ends_at) => return Ok(End::Over),
-            found = next(&mut groups) => take(watch, &request.options.filter, found)?,
+            found = next(&mut groups) => take(watch, &request.options, found)?,
             turn = watch.turn() => match turn? {
                 Turn::Beat if output.is_unread() || is_reader_gone() => return Ok(End::Unread),
                 Turn::Beat | Turn::Learnt | Turn::Config(_) => {}
@@ -159,6 +158,22 @@ async fn follow(
     }
 }
 
+/// Takes what the ring still holds, and shows it as fast as it is read, for a moment.
+async fn show_rest(watch: &mut Watch, output: &Output, end: End) {
+    let deadline = Instant::now() + READ_WITHIN;
+    loop {
+        let is_all = watch.catch_up();
+        let lines = watch.engine.take_lines();
+        if end != End::Unread {
+            output.wait_for_room(lines.len(), deadline).await;
+        }
+        output.show(lines);
+        if is_all {
+            return;
+        }
+    }
+}
+
 /// Shows the summary, and waits until all is read: at a keyboard for as long as nobody asks again.
 async fn finish(output: &Output, end: End, summary: Option<Summary>) -> Result<(), RunError> {
     if end == End::Unread {
@@ -166,22 +181,24 @@ async fn finish(output: &Output, end: End, summary: Option<Summary>) -> Result<(
     }
     let mut interrupt = on(SignalKind::interrupt())?;
     let mut terminate = on(SignalKind::terminate())?;
+    let mut hang_up = on(SignalKind::hangup())?;
     let patience = (end == End::Told).then(|| Instant::now() + READ_WITHIN);
     tokio::select! {
         () = output.finish(summary) => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
         () = until(patience) => {}
     }
     Ok(())
 }
 
 /// Has operations shown of the control groups there are now.
-fn take(watch: &mut Watch, filter: &Filter, found: Found) -> Result<(), RunError> {
+fn take(watch: &mut Watch, options: &Options, found: Found) -> Result<(), RunError> {
     let Found { groups, is_cut } = found;
     watch
         .engine
-        .set_trace(&KernelFilter::of(filter, Some(&groups))?);
+        .set_trace(&KernelFilter::of(options, Some(&groups))?);
     let unseen = Input::Unseen {
         what: MORE_GROUPS,
         count: u64::from(is_cut),
@@ -258,8 +275,4 @@ fn is_reader_gone() -> bool {
     let at_once = Timespec::default();
     poll(&mut fds, Some(&at_once)).is_ok()
         && fds.iter().any(|fd| fd.revents().contains(PollFlags::ERR))
-}
-
-fn on(kind: SignalKind) -> Result<Signal, RunError> {
-    signal(kind).map_err(|error| RunError::System("listen for signals", error))
 }

@@ -58,6 +58,8 @@ pub struct Watch {
     own: Arc<OwnTable>,
     tables: mpsc::Receiver<mountinfo::Table>,
     ticked: Mono,
+    /// How often it has caught up, in the end.
+    catch_ups: usize,
     heartbeats: Arc<Heartbeats>,
     /// Keeps the programs attached.
     _attached: super::kernel::Links,
@@ -231,14 +233,15 @@ impl Watch {
         Heartbeats::beat(&self.heartbeats.ring, clock::now().wall);
     }
 
-    /// At the end of a trace: takes what its ring still holds, and counts what was lost until now.
-    pub fn catch_up(&mut self) {
-        for _ in 0..CATCH_UP_MAX {
-            if self.drain_traces() < BATCH_MAX {
-                break;
-            }
+    /// At the end of a trace: takes a part of what its ring still holds; with the last of it, counts what
+    /// was lost until now, and says so.
+    pub fn catch_up(&mut self) -> bool {
+        self.catch_ups += 1;
+        let is_all = self.drain_traces() < BATCH_MAX || self.catch_ups >= CATCH_UP_MAX;
+        if is_all {
+            self.engine.tick();
         }
-        self.engine.tick();
+        is_all
     }
 
     /// Takes the records of the trace, in its turn: what it leaves waits for the next beat, and what does

@@ -117,7 +117,7 @@ fn a_traced_request_says_which_name_in_which_directory() {
         },
         nodeid: 3,
         unique: 8,
-        is_refused: 0,
+        pad: 0,
         name_len: 5,
         name,
     };

@@ -6,9 +6,7 @@
 use std::{collections::BTreeSet, num::NonZero, time::Duration};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use mount_observer_common::{
-    Op, TRACE_COMMS_MAX, TRACE_ERRNO_REST, TRACE_FUSE_REST, TRACE_PIDS_MAX,
-};
+use mount_observer_common::{Op, TRACE_ERRNO_REST, TRACE_FUSE_REST};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -169,12 +167,10 @@ impl Filter {
     }
 
     /// Whether the kernel side takes one of so many: where nothing else is left to user space, so that
-    /// both take it of what all else admits.
+    /// both take it of what all else admits. Who asked, and how long it took, the kernel side does not
+    /// always know, and admits then.
     pub fn is_sampled_in_kernel(&self) -> bool {
-        let comms = self.exact_comms();
-        let has_room = comms.is_some_and(|comms| {
-            comms.len() <= TRACE_COMMS_MAX && comms.iter().all(|comm| comm.is_ascii())
-        });
+        let asks_who = !self.pids.is_empty() || !self.comms.is_empty() || self.asks_for_groups();
         let is_named = |Operation(op): &Operation| match op {
             Op::Fuse(opcode) => u32::from(*opcode) < TRACE_FUSE_REST,
             Op::Syscall(_) => true,
@@ -182,9 +178,8 @@ impl Filter {
         };
         let operations = self.operation_set().unwrap_or_default();
         let mut errnos = self.errnos.iter();
-        has_room
-            && !self.asks_for_groups()
-            && self.pids.len() <= TRACE_PIDS_MAX
+        !asks_who
+            && self.min_latency.is_none()
             && operations.iter().all(is_named)
             && errnos.all(|errno| u32::from(errno.0) < TRACE_ERRNO_REST)
             && (self.mounts.is_empty() || self.fstypes.is_empty())

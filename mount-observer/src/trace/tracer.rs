@@ -82,6 +82,8 @@ pub struct Tracer {
     counts: Counts,
     unattributed: u64,
     lost: BTreeMap<&'static str, u64>,
+    /// The part of it that was lost before the trace began.
+    lost_before: BTreeMap<&'static str, u64>,
     /// Where not the kernel side samples: operations that the filter admitted.
     admitted: u64,
     begun: Option<Now>,
@@ -101,6 +103,7 @@ impl Tracer {
             counts: Counts::default(),
             unattributed: 0,
             lost: BTreeMap::new(),
+            lost_before: BTreeMap::new(),
             admitted: 0,
             begun: None,
             now: Now::default(),
@@ -108,9 +111,11 @@ impl Tracer {
         })
     }
 
-    /// What was said so far stood before it began.
+    /// What was said so far stood before it began: what was lost until then is not lost here.
     pub fn begin_after_this(&mut self) {
         self.begun = None;
+        self.lost_before.clone_from(&self.lost);
+        self.lines.retain(|line| !matches!(line, Line::Lost(_)));
     }
 
     /// What it does.
@@ -138,8 +143,11 @@ impl Tracer {
             return true;
         }
         if let Input::TraceGroups(groups) = input {
-            let room = GROUPS_MAX.saturating_sub(self.groups.len());
-            self.groups.extend(groups.iter().take(room));
+            for group in groups {
+                if self.groups.len() < GROUPS_MAX || self.groups.contains(group) {
+                    self.groups.insert(*group);
+                }
+            }
             return true;
         }
         if let Input::Health(health) = input {
@@ -192,8 +200,15 @@ impl Tracer {
             blocked: self.waits.iter().collect(),
             unattributed: self.unattributed,
             sample: self.options.filter.sample.get(),
-            lost: self.lost.clone(),
+            lost: self.lost_here(),
         })
+    }
+
+    fn lost_here(&self) -> BTreeMap<&'static str, u64> {
+        let before = |what| self.lost_before.get(what).copied().unwrap_or(0);
+        let lost = self.lost.iter();
+        lost.map(|(what, count)| (*what, count.saturating_sub(before(what))))
+            .collect()
     }
 
     fn on_ended(&mut self, traced: &Traced, observer: &Observer) {
@@ -217,7 +232,9 @@ impl Tracer {
             errno: ended.errno,
             latency: ended.latency,
         };
-        let is_shown = was_blocked || self.matcher.admits(&subject) && self.is_sampled();
+        let has_blocked = (ended.latency).is_some_and(|took| took >= self.options.blocked_after);
+        let is_shown =
+            was_blocked || self.matcher.admits(&subject) && (has_blocked || self.is_sampled());
         if !is_shown {
             return;
         }
@@ -337,6 +354,7 @@ impl Tracer {
             let Some((_, total)) = counters.find(|(name, _)| *name == counter) else {
                 continue;
             };
+            let before = self.lost_before.get(what).copied().unwrap_or(0);
             let known = self.lost.entry(what).or_default();
             let count = total.saturating_sub(*known);
             *known = (*known).max(*total);
@@ -345,7 +363,7 @@ impl Tracer {
                     at: self.now.wall,
                     what,
                     count,
-                    total: *total,
+                    total: total.saturating_sub(before),
                 }));
             }
         }

@@ -99,8 +99,13 @@ impl Waits {
         let by_unique = traced.unique.map(|unique| Key::Unique(dev, unique));
         let sent = ended.latency.map(|latency| ended.at.before(latency));
         let by_start = sent.map(|sent| Key::Sent(dev, sent, ended.operation));
-        // A call that ended began before the task was seen to wait.
-        let by_task = Some(Key::Task(dev, ended.caller.tid)).filter(|_| !ended.operation.is_fuse());
+        // A call that began before the task was seen to wait, and ended after it. A call that leaves no
+        // record ends as well, and others of its thread follow.
+        let spans =
+            |wait: &Wait| sent.is_none_or(|sent| sent <= wait.proven) && ended.at >= wait.proven;
+        let by_task = Some(Key::Task(dev, ended.caller.tid))
+            .filter(|_| !ended.operation.is_fuse())
+            .filter(|key| self.by_key.get(key).is_some_and(spans));
         let keys = [by_unique, by_start, by_task];
         let mut known = keys.into_iter().flatten();
         let Some(key) = known.find(|key| self.by_key.remove(key).is_some()) else {

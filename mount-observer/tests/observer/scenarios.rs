@@ -103,8 +103,10 @@ scenarios! {
     stopped_server_is_hung_before_anybody_waits
     stopped_server_with_a_blocked_stat_is_hung
     table_from_before_the_unmount_proves_no_death
+    trace_ends_a_wait_with_its_own_call_only
     trace_ends_after_so_many_operations
     trace_narrows_and_counts_what_it_shows
+    trace_never_samples_out_what_blocked
     trace_samples_what_the_pattern_admits
     trace_says_what_it_lost
     trace_shows_what_blocks_while_it_does_and_when_it_ends

@@ -1,7 +1,5 @@
 //! What a trace wants to see, as far as the programs check it.
 
-use std::time::Duration;
-
 use aya::maps::{Array, MapData};
 use mount_observer_common::{COMM_BYTES, Op, TRACE_ERRNO_REST, TRACE_FUSE_REST, TraceFilter};
 
@@ -9,7 +7,8 @@ use super::{Created, MapsError, typed};
 use crate::{
     errno::Errno,
     operation::Operation,
-    trace::{Filter, FilterError},
+    time::nanos,
+    trace::{FilterError, Options},
 };
 
 /// A filter as the programs check it: admits what the whole filter admits, and perhaps more.
@@ -21,7 +20,8 @@ impl KernelFilter {
     /// scope. `cgroups` are the control groups that it names, `None` while they are not known.
     ///
     /// What has no room here, or is a pattern, is left to user space.
-    pub fn of(filter: &Filter, cgroups: Option<&[u64]>) -> Result<Self, FilterError> {
+    pub fn of(options: &Options, cgroups: Option<&[u64]>) -> Result<Self, FilterError> {
+        let filter = &options.filter;
         let mut kernel = TraceFilter::EVERYTHING;
         let operations = filter.operation_set()?;
         if !operations.is_empty() {
@@ -44,6 +44,7 @@ impl KernelFilter {
             let comms = comms.into_iter().map(comm_bytes);
             kernel.has_comms = u32::from(fill(&mut kernel.comms, comms));
         }
+        kernel.unsampled_ns = nanos(options.blocked_after);
         if filter.is_sampled_in_kernel() {
             kernel.sample = filter.sample.get();
         }
@@ -106,10 +107,6 @@ fn comm_bytes(comm: &str) -> [u8; COMM_BYTES] {
     bytes
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// `TRACE_FILTER`.
 pub(in crate::daemon) struct TraceFilterMap(Array<MapData, TraceFilter>);
 
@@ -129,17 +126,31 @@ impl TraceFilterMap {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZero;
+    use std::{num::NonZero, time::Duration};
 
     use super::*;
+    use crate::trace::Filter;
+
+    fn options(filter: &Filter) -> Options {
+        Options {
+            filter: filter.clone(),
+            ..Options::default()
+        }
+    }
 
     fn of(filter: &Filter) -> TraceFilter {
-        KernelFilter::of(filter, Some(&[9])).unwrap().0
+        KernelFilter::of(&options(filter), Some(&[9])).unwrap().0
     }
+
+    /// But for what blocks, after a second.
+    const EVERYTHING: TraceFilter = TraceFilter {
+        unsampled_ns: 1_000_000_000,
+        ..TraceFilter::EVERYTHING
+    };
 
     #[test]
     fn nothing_asked_for_admits_everything() {
-        assert_eq!(of(&Filter::default()), TraceFilter::EVERYTHING);
+        assert_eq!(of(&Filter::default()), EVERYTHING);
     }
 
     #[test]
@@ -181,7 +192,7 @@ mod tests {
             comms: vec!["a*".to_owned()],
             ..Filter::default()
         });
-        assert_eq!(filter, TraceFilter::EVERYTHING);
+        assert_eq!(filter, EVERYTHING);
         let filter = of(&Filter {
             pids: vec![7],
             comms: vec!["a-name-longer-than-the-kernel-keeps".to_owned()],
@@ -199,18 +210,22 @@ mod tests {
         assert_eq!(filter.min_latency_ns, 3_000_000);
         assert_eq!(filter.sample, 1, "of groups, user space has the last word");
         let filter = of(&Filter {
-            pids: vec![7],
+            operations: vec!["READ".to_owned()],
+            sample: NonZero::new(5).unwrap(),
+            ..Filter::default()
+        });
+        assert_eq!(filter.sample, 1, "NFS has a READ");
+        let filter = of(&Filter {
+            only_failed: true,
             sample: NonZero::new(5).unwrap(),
             ..Filter::default()
         });
         assert_eq!(filter.sample, 5);
-        let unknown = KernelFilter::of(
-            &Filter {
-                units: vec!["a.service".to_owned()],
-                ..Filter::default()
-            },
-            None,
-        );
+        let of_unit = options(&Filter {
+            units: vec!["a.service".to_owned()],
+            ..Filter::default()
+        });
+        let unknown = KernelFilter::of(&of_unit, None);
         assert_eq!(unknown.unwrap().0.has_cgroups, 0);
     }
 }

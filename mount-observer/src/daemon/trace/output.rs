@@ -10,10 +10,11 @@ use std::{
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use rustix::termios::tcgetwinsize;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     daemon::{clock, confine, run::RunError},
@@ -28,6 +29,9 @@ use crate::{
 const BATCHES_MAX: usize = 1_024;
 /// Lines that wait to be written, at some 400 B each: 26 MiB.
 const LINES_MAX: u64 = 65_536;
+
+/// Between two looks for room, in the end.
+const ROOM_EVERY: Duration = Duration::from_millis(20);
 /// Columns where a terminal does not say.
 const COLUMNS: usize = 80;
 
@@ -106,16 +110,29 @@ impl Output {
         self.sender.try_send(Message::Note(text)).ok();
     }
 
-    /// Shows lines, or counts those that nobody is there in time to read.
-    pub(super) fn show(&self, lines: Vec<Line>) {
-        if lines.is_empty() || self.is_quiet {
+    /// Waits until there is room for so many lines, or the time is over.
+    pub(super) async fn wait_for_room(&self, count: usize, deadline: Instant) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX).min(LINES_MAX);
+        let has_room = || self.left.queued.load(Ordering::Relaxed) + count <= LINES_MAX;
+        while !self.is_quiet && !has_room() && Instant::now() < deadline {
+            tokio::time::sleep(ROOM_EVERY).await;
+        }
+    }
+
+    /// Shows lines, and counts those that nobody is there in time to read.
+    pub(super) fn show(&self, mut lines: Vec<Line>) {
+        let room = LINES_MAX.saturating_sub(self.left.queued.load(Ordering::Relaxed));
+        let room = usize::try_from(room).unwrap_or(usize::MAX).min(lines.len());
+        let past = u64::try_from(lines.len() - room).unwrap_or(u64::MAX);
+        if self.is_quiet {
+            return;
+        }
+        self.left.lost.fetch_add(past, Ordering::Relaxed);
+        lines.truncate(room);
+        if lines.is_empty() {
             return;
         }
         let count = u64::try_from(lines.len()).unwrap_or(u64::MAX);
-        if self.left.queued.load(Ordering::Relaxed) + count > LINES_MAX {
-            self.left.lost.fetch_add(count, Ordering::Relaxed);
-            return;
-        }
         self.left.queued.fetch_add(count, Ordering::Relaxed);
         match self.sender.try_send(Message::Lines(lines)) {
             Ok(()) => {}
@@ -143,7 +160,7 @@ impl Output {
         // A full queue empties when somebody reads; until then there is nothing to do.
         while let Err(TrySendError::Full(refused)) = self.sender.try_send(message) {
             message = refused;
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(ROOM_EVERY).await;
         }
         is_done.await.ok();
     }

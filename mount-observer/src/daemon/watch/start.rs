@@ -283,6 +283,7 @@ impl Watch {
             own,
             tables,
             ticked: clock::now().mono,
+            catch_ups: 0,
             heartbeats,
             _attached: kernel.attached,
             fuse: kernel.fuse.map(fuse_module),

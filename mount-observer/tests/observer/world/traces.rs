@@ -58,7 +58,7 @@ impl World {
             },
             nodeid: 1,
             unique: number,
-            is_refused: 0,
+            pad: 0,
             name_len: u32::try_from(name.len()).unwrap(),
             name: bytes,
         };
