@@ -17,6 +17,7 @@ mod counts;
 mod crowd;
 mod nfs;
 mod nfs_operations;
+mod nfs_trace;
 mod older;
 mod overlay;
 mod recordings;

@@ -18,7 +18,7 @@ use crate::{guest, has_probes, skip, wait_until_watched};
 type Counts = BTreeMap<String, (u64, u64)>;
 
 /// What a client does for a server, whichever of its mounts needs it.
-const SHARED: [&str; 7] = [
+pub(crate) const SHARED: [&str; 7] = [
     "NULL",
     "EXCHANGE_ID",
     "CREATE_SESSION",

@@ -22,7 +22,7 @@ use nix::{libc, sys::signal::Signal};
 use serde_json::Value;
 
 /// Requests by opcode and errno (`-` for a success).
-type Counts = BTreeMap<(String, String), u64>;
+pub(crate) type Counts = BTreeMap<(String, String), u64>;
 
 /// What the trace says about programs that did not run: on 7.0 and later one is preempted now and then.
 const MISSED: &str = "runs_missed";
@@ -31,14 +31,14 @@ const MISSED: &str = "runs_missed";
 const START: Duration = Duration::from_mins(1);
 
 /// A trace at work.
-struct Trace {
+pub(crate) struct Trace {
     process: Process,
     output: PathBuf,
 }
 
 impl Trace {
     /// Of all that happens on a mount; as soon as it sees everything.
-    fn of(sandbox: &Sandbox, mount: &Path, options: &[&str]) -> Self {
+    pub(crate) fn of(sandbox: &Sandbox, mount: &Path, options: &[&str]) -> Self {
         let output = sandbox.path("trace.json");
         let notes = sandbox.path("trace.notes");
         let (stdout, stderr) = (
@@ -74,7 +74,7 @@ impl Trace {
     }
 
     /// FUSE requests that ended.
-    fn ended(&self) -> Counts {
+    pub(crate) fn ended(&self) -> Counts {
         let mut counts = Counts::new();
         for object in self.objects() {
             if object["type"] != "operation" || object["state"] != "ended" {
@@ -126,7 +126,7 @@ impl Trace {
     }
 
     /// Ends it; its summary.
-    fn summary(self) -> Value {
+    pub(crate) fn summary(self) -> Value {
         self.process.signal(Signal::SIGINT);
         assert!(
             self.process
@@ -223,10 +223,7 @@ fn a_trace_shows_each_request_as_its_server_counts_it() {
             ended <= 10 && ended + summary_missed(&summary) >= 10,
             "{ended} of ten ended"
         );
-        let mut by_opcode = Counts::new();
-        for ((op, _), count) in &shown {
-            *by_opcode.entry((op.clone(), String::new())).or_default() += count;
-        }
+        let by_opcode = by_operation(&shown);
         let wanted: Counts = by_server
             .into_iter()
             .map(|(op, count)| ((op, String::new()), count))
@@ -346,14 +343,23 @@ fn served(mount: &mut FaultFsMount) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// What was added, by opcode.
-fn difference(
-    after: &BTreeMap<String, u64>,
-    before: &BTreeMap<String, u64>,
-) -> BTreeMap<String, u64> {
-    let added = after.iter().map(|(op, count)| {
-        let earlier = before.get(op).copied().unwrap_or(0);
-        (op.clone(), count - earlier)
+/// The same whatever it ended with.
+pub(crate) fn by_operation(shown: &Counts) -> Counts {
+    let mut counts = Counts::new();
+    for ((op, _), count) in shown {
+        *counts.entry((op.clone(), String::new())).or_default() += count;
+    }
+    counts
+}
+
+/// What was added.
+pub(crate) fn difference<Key: Clone + Ord>(
+    after: &BTreeMap<Key, u64>,
+    before: &BTreeMap<Key, u64>,
+) -> BTreeMap<Key, u64> {
+    let added = after.iter().map(|(key, count)| {
+        let earlier = before.get(key).copied().unwrap_or(0);
+        (key.clone(), count - earlier)
     });
     added.filter(|&(_, count)| count > 0).collect()
 }

@@ -51,16 +51,11 @@ pub(crate) fn run(args: &Recordings) -> Result<()> {
         job.run("recordings", &words);
         job
     };
-    let keep = |ran: &super::Ran| {
-        if let Some(run) = ran.ended.report.run("recordings")
-            && let Err(error) = keep(ran.guest.name, run)
-        {
-            println!("{}: {error:#}", ran.guest.name);
-        }
-    };
-    for ran in machines.run(manner, job, keep)? {
+    for ran in machines.run(manner, job, |_| ())? {
         let run = ran.ended.report.run("recordings");
         let run = run.context("nothing was run")?;
+        keep(ran.guest.name, run)
+            .with_context(|| format!("cannot keep those of {}", ran.guest.name))?;
         let failed: Vec<_> = run
             .output
             .iter()
