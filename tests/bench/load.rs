@@ -16,6 +16,7 @@ use nix::{fcntl::AtFlags, sys::stat::fstatat, unistd::getppid};
 
 use crate::{
     attached::{EMPTY_BOTH, EMPTY_EXIT, EMPTY_FUSE, Mode, Place, Wanted},
+    daemon,
     measure::{Row, cpu_time, ns_per_call, print, wall_time},
     server::{FILE, Server},
 };
@@ -98,6 +99,12 @@ pub(crate) fn tables(directory: &Path, rounds: usize) -> Result<()> {
         ns_per_call(wall_time, 30, 300, || stat(&path))
     })?;
     print("stat on the FUSE mount, two requests (wall clock)", &rows);
+
+    daemon::table(directory, rounds, || {
+        for _ in 0..10 {
+            stat(&path);
+        }
+    })?;
 
     let rows = interleave(TRACES, rounds, &place, || {
         ns_per_call(wall_time, 30, 300, || {

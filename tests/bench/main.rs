@@ -6,6 +6,7 @@
 //! batches.
 
 mod attached;
+mod daemon;
 mod floor;
 mod guest;
 mod load;
