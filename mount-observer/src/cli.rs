@@ -145,8 +145,8 @@ Examples:
   mount-observer replay --info /var/lib/mount-observer/recordings/20260102T030405.123-0.52.mor
 
 On any machine, without privileges. Times are those of the recording. Exits with 0 when the recording
-was read to its end, with 1 on a failure, with 3 when it is damaged or was cut off: it is replayed up to
-there, and standard error says where that is.")]
+was read to its end, with 1 on a failure, with 3 when it is damaged or was cut off behind its header:
+it is replayed up to there, and standard error says where that is.")]
     Replay(replay::ReplayArgs),
     /// Keep alerts about some mount points from the sinks for a while, list such silences, end them
     #[command(after_help = "\

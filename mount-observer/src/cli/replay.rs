@@ -106,7 +106,8 @@ fn shown(path: &Path) -> String {
 }
 
 fn address(text: &str) -> anyhow::Result<SocketAddr> {
-    listen_address(text).with_context(|| format!("{text:?} is no address and port"))
+    listen_address(text)
+        .with_context(|| format!("{text:?} is no address and port, as :9968 or 127.0.0.1:9968 are"))
 }
 
 pub(super) fn put(text: &str) -> anyhow::Result<()> {

@@ -52,7 +52,7 @@ pub enum HttpError {
         /// The address.
         address: SocketAddr,
         /// What to do about it.
-        remedy: &'static str,
+        remedy: String,
         /// What the system said.
         #[source]
         source: io::Error,
@@ -182,28 +182,28 @@ impl Shared {
 }
 
 /// Takes the address; serving begins with [`serve`]. Apart, so that a taken port is noticed before
-/// anything is attached.
-pub fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
+/// anything is attached. `option` is what chooses another.
+pub fn bind(address: SocketAddr, option: &str) -> Result<TcpListener, HttpError> {
     let bound = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
         Ok(listener)
     });
     bound.map_err(|source| HttpError::Bind {
         address,
-        remedy: remedy(source.kind()),
+        remedy: format!("{} with {option}", remedy(source.kind())),
         source,
     })
 }
 
 fn remedy(kind: io::ErrorKind) -> &'static str {
     if kind == io::ErrorKind::AddrInUse {
-        "another process listens there (`ss -ltnp` names it); stop it, or choose another port with --web.listen-address"
+        "another process listens there (`ss -ltnp` names it); stop it, or choose another port"
     } else if kind == io::ErrorKind::AddrNotAvailable {
-        "this host does not have that address; choose another with --web.listen-address"
+        "this host does not have that address; choose another"
     } else if kind == io::ErrorKind::PermissionDenied {
-        "ports below 1024 need CAP_NET_BIND_SERVICE; choose another with --web.listen-address"
+        "ports below 1024 need CAP_NET_BIND_SERVICE; choose another"
     } else {
-        "choose another address with --web.listen-address"
+        "choose another address"
     }
 }
 

@@ -70,7 +70,8 @@ pub fn run(
     medium: Medium,
     address: Option<SocketAddr>,
 ) -> Result<End, RunReplayError> {
-    let listener = address.map(http::bind).transpose()?;
+    let bind = |address| http::bind(address, "--serve=ADDRESS:PORT");
+    let listener = address.map(bind).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

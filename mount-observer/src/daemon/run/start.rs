@@ -37,7 +37,7 @@ pub fn run(
     let address = listen_address(&config.web.listen_address)
         .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 9967)));
     let (found, plan) = facts::decide(Purpose::Watch(config.probes.statx));
-    let listener = http::bind(address)?;
+    let listener = http::bind(address, "--web.listen-address")?;
     // Hands before privileges are given up: they keep them for what they run. One each, so that
     // commands that hang leave the other free.
     let hand = |is_needed: bool| is_needed.then(Hand::start).transpose();
