@@ -175,6 +175,15 @@ impl Requests {
         self.by_address.values()
     }
 
+    /// When a request was last known to be in flight: as the map was read, or a walk saw it on a list.
+    /// What is known from a list alone may have ended long before the next walk.
+    pub fn proven_at(&self, request: &Tracked) -> Mono {
+        match request.seen_on_list {
+            Some(seen) if !request.is_probed => seen,
+            _ => self.read_at,
+        }
+    }
+
     /// Whether some request that does not wait by design reached this age between two instants.
     pub fn has_reached(&self, age: Duration, after: Mono, until: Mono) -> bool {
         self.iter()

@@ -216,8 +216,16 @@ fn greeting(snapshot: &Snapshot, options: &Options) -> String {
             "mount"
         )
     );
-    if snapshot.superblocks.is_empty() {
-        let others = snapshot.superblocks_out_of_scope;
+    let others = snapshot.superblocks_out_of_scope;
+    if snapshot.superblocks.is_empty() && !options.filter.names_no_mount() {
+        append(
+            &mut text,
+            format_args!(
+                "no mount is what --mount and --fstype ask for yet: {others} are others \
+                 (`mount-observer status` and /proc/self/mountinfo list them)\n"
+            ),
+        );
+    } else if snapshot.superblocks.is_empty() {
         append(
             &mut text,
             format_args!(

@@ -71,7 +71,12 @@ impl Places {
             fstype: mounted.fstype.clone(),
         };
         let known = self.current.get(&dev).and_then(|id| self.get(*id));
-        if known.is_some_and(|(_, known)| **known == place) || self.all.len() >= PLACES_MAX {
+        if known.is_some_and(|(_, known)| **known == place) {
+            return;
+        }
+        if self.all.len() >= PLACES_MAX {
+            // Not under the name of what had the number before.
+            self.current.remove(&dev);
             return;
         }
         self.current.insert(dev, PlaceId(self.all.len()));

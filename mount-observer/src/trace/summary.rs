@@ -27,6 +27,8 @@ pub struct Counts {
     by_key: BTreeMap<(PlaceId, Operation), Tally>,
     /// Operations past [`KEYS_MAX`].
     pub others: u64,
+    /// Those of them that failed.
+    others_failed: u64,
     /// Lines about operations that ended.
     pub ended: u64,
 }
@@ -152,6 +154,7 @@ impl Counts {
         self.ended += 1;
         let Some(count) = self.of(place, operation) else {
             self.others += 1;
+            self.others_failed += u64::from(errno.is_some());
             return;
         };
         count.count += 1;
@@ -207,7 +210,7 @@ impl Counts {
             begun_unix_ns: about.begun.wall,
             duration_ns: nanos(duration),
             count,
-            failed: mounts.iter().map(|mount| mount.failed).sum(),
+            failed: mounts.iter().map(|mount| mount.failed).sum::<u64>() + self.others_failed,
             per_second: rate(count),
             mounts,
             blocked: blocked(&about),

@@ -16,7 +16,7 @@ use crate::{
     observer::Observer,
     requests::Tracked,
     superblock::Dev,
-    time::{Now, nanos},
+    time::{Mono, Now, nanos},
 };
 
 use super::{
@@ -268,8 +268,9 @@ impl Tracer {
         if !self.matcher.shows_unended() {
             return;
         }
-        for request in observer.requests().iter() {
-            self.look_at_request(request, observer);
+        let requests = observer.requests();
+        for request in requests.iter() {
+            self.look_at_request(request, requests.proven_at(request), observer);
         }
         let now = self.now.mono;
         for waiter in observer.waiters().iter() {
@@ -291,12 +292,12 @@ impl Tracer {
         }
     }
 
-    fn look_at_request(&mut self, request: &Tracked, observer: &Observer) {
-        if request.age(self.now.mono) < self.options.blocked_after {
+    fn look_at_request(&mut self, request: &Tracked, proven: Mono, observer: &Observer) {
+        if request.age(proven) < self.options.blocked_after {
             return;
         }
         if let Some((id, _)) = self.place(request.dev, observer) {
-            let (keys, wait) = Wait::of_request(request, id, self.now.mono);
+            let (keys, wait) = Wait::of_request(request, id, (proven, self.now.mono));
             self.see(&keys, wait, request.cgroup);
         }
     }

@@ -64,7 +64,7 @@ pub(super) struct Wait {
 #[derive(Debug, Default)]
 pub(super) struct Waits {
     by_key: BTreeMap<Key, Wait>,
-    /// Tasks whose call has ended, and when: an earlier look at them says nothing any more.
+    /// What has ended, and when: an earlier look at it says nothing any more.
     freed: BTreeMap<Key, Mono>,
 }
 
@@ -111,7 +111,8 @@ impl Waits {
         let Some(key) = known.find(|key| self.by_key.remove(key).is_some()) else {
             return false;
         };
-        if matches!(key, Key::Task(..)) && self.freed.len() < WAITS_MAX {
+        // An earlier look may still show it: at the task, or at the connection's lists.
+        if self.freed.len() < WAITS_MAX {
             self.freed.insert(key, ended.at);
         }
         true
@@ -133,8 +134,12 @@ impl Waits {
 }
 
 impl Wait {
-    /// A request in flight, and what it can be known by.
-    pub(super) fn of_request(request: &Tracked, place: PlaceId, now: Mono) -> (Vec<Key>, Self) {
+    /// A request that was in flight when that was last proven, and what it can be known by.
+    pub(super) fn of_request(
+        request: &Tracked,
+        place: PlaceId,
+        (proven, now): (Mono, Mono),
+    ) -> (Vec<Key>, Self) {
         let by_unique = request
             .unique
             .map(|unique| Key::Unique(request.dev, unique));
@@ -149,7 +154,7 @@ impl Wait {
             unique: request.unique,
             since: request.start,
             is_at_least: !request.is_start_known,
-            proven: now,
+            proven,
             seen: now,
         };
         (by_unique.into_iter().chain([by_start]).collect(), wait)

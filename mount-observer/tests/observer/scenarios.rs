@@ -103,6 +103,7 @@ scenarios! {
     stopped_server_is_hung_before_anybody_waits
     stopped_server_with_a_blocked_stat_is_hung
     table_from_before_the_unmount_proves_no_death
+    trace_believes_a_list_for_when_it_was_walked
     trace_ends_a_wait_with_its_own_call_only
     trace_ends_after_so_many_operations
     trace_narrows_and_counts_what_it_shows

@@ -191,7 +191,7 @@ fn after(now: Mono, time: Duration) -> Mono {
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut open = OpenOptions::new();
-    open.write(true).create(true).truncate(true).mode(0o640);
+    open.write(true).create(true).truncate(true).mode(0o600);
     open.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     let mut file = open.open(path)?;
     file.write_all(bytes)?;
