@@ -72,7 +72,8 @@ impl Terminal {
 
     fn try_tell(&self, words: &[&str]) -> Option<String> {
         let output = Command::new(&self.tmux)
-            .args(["-u", "-S"])
+            // Not a server of its own, before ours listens: nobody would end that.
+            .args(["-u", "-N", "-S"])
             .arg(&self.socket)
             .args(words)
             .env("LC_ALL", "C.UTF-8")
