@@ -37,6 +37,7 @@ pub mod scan;
 pub mod schedule;
 mod shadow;
 pub mod sink;
+mod stdout;
 pub mod store;
 pub mod symbols;
 mod syscalls;

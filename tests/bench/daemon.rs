@@ -4,7 +4,6 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read as _},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -12,6 +11,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+
+use mount_observer_tests::receivers::free_port;
 
 use crate::measure::{Row, print, wall_time};
 
@@ -32,7 +33,7 @@ impl Daemon {
         fs::create_dir(&own)?;
         let config = own.join("config.toml");
         fs::write(&config, format!("[record]\nflight = \"{flight}\"\n"))?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port();
         let mut child = Command::new(beside_us()?)
             .arg("run")
             .arg(format!("--config={}", config.display()))

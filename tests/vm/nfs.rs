@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use mount_observer_tests::{
-    Observer, Process, host_test,
+    Observer, Process,
     nfs::{NfsMount, Version},
     observer::Superblock,
     scene::{Began, CLEAR_AFTER, FAST, HUNG_AFTER, SOON, call},
 };
 use nix::{mount::umount, sys::signal::Signal};
 
-use crate::{guest, has_probes, skip, wait_until_watched};
+use crate::{has_probes, nfs_operations::with_nfs, wait_until_watched};
 
 /// A wait for an answer (`net/sunrpc/sched.c`).
 const WAIT: &str = "rpc_wait_bit_killable";
@@ -20,14 +20,7 @@ const RECONNECT_DEADLINE: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_stat_that_hangs_on_nfs_is_reported_and_recovers() {
-    if guest().is_none() {
-        return skip("it would start an NFS server on this machine");
-    }
-    host_test(&[], |sandbox| {
-        let mut nfs = match NfsMount::new(sandbox, Version::V4) {
-            Ok(nfs) => nfs,
-            Err(lack) => return skip(&lack),
-        };
+    with_nfs(Version::V4, |sandbox, nfs| {
         let observer = Observer::start(sandbox, FAST);
         wait_until_watched(&observer, &nfs.dev);
         let stat =
@@ -35,16 +28,16 @@ fn a_stat_that_hangs_on_nfs_is_reported_and_recovers() {
 
         nfs.relay.stop();
         let (victim, began) = stat("file1");
-        expect_hung(&observer, &nfs, &victim, &began);
+        expect_hung(&observer, nfs, &victim, &began);
         nfs.relay.resume();
-        expect_recovery(&observer, &nfs, &victim);
+        expect_recovery(&observer, nfs, &victim);
 
         nfs.relay.signal(Signal::SIGKILL);
         assert!(nfs.relay.exited_within(SOON).is_some());
         let (victim, began) = stat("file2");
-        expect_hung(&observer, &nfs, &victim, &began);
+        expect_hung(&observer, nfs, &victim, &began);
         nfs.replace_relay(sandbox);
-        expect_recovery(&observer, &nfs, &victim);
+        expect_recovery(&observer, nfs, &victim);
         umount(&nfs.path).expect("nothing pins it");
     });
 }

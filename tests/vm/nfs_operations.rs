@@ -12,7 +12,7 @@ use mount_observer_tests::{
 use nix::{libc, mount::umount, sys::signal::Signal};
 use serde_json::Value;
 
-use crate::{guest, has_probes, skip, wait_until_watched};
+use crate::{counts::MISSED, guest, has_probes, skip, wait_until_watched};
 
 /// Operations: how many ended, and how many of them failed.
 type Counts = BTreeMap<String, (u64, u64)>;
@@ -149,8 +149,7 @@ fn expect_failure(observer: &Observer, nfs: &NfsMount, errno: &str) {
 /// What the kernel left out: on 7.0 and later a program on a tracepoint is preempted now and then, and
 /// misses what runs meanwhile.
 fn missed(observer: &Observer) -> u64 {
-    let series = "mount_observer_events_dropped_total{reason=\"calls_missed\"}";
-    observer.counter(series).unwrap_or(0)
+    observer.counter(MISSED).unwrap_or(0)
 }
 
 /// How long all operations on names and attributes took together.
@@ -309,7 +308,10 @@ fn sunrpc_users() -> Option<u32> {
     users.trim().parse().ok()
 }
 
-fn with_nfs(version: Version, body: impl FnOnce(&Sandbox, &mut NfsMount) + Send + 'static) {
+pub(crate) fn with_nfs(
+    version: Version,
+    body: impl FnOnce(&Sandbox, &mut NfsMount) + Send + 'static,
+) {
     if guest().is_none() {
         return skip("it would start an NFS server on this machine");
     }

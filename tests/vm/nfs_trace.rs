@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mount_observer_tests::{
-    Sandbox, host_test,
+    Sandbox,
     needs::say,
     nfs::{NfsMount, Version},
     scene::{SOON, outcome},
@@ -12,7 +12,9 @@ use mount_observer_tests::{
 use nix::libc;
 
 use crate::{
-    guest, skip,
+    guest,
+    nfs_operations::{SHARED, with_nfs},
+    skip,
     trace::{Counts, Trace, by_operation, difference},
 };
 
@@ -21,13 +23,7 @@ const REST: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_trace_of_nfs_shows_each_operation_that_its_client_counts() {
-    if guest().is_none() {
-        return skip("it would start an NFS server on this machine");
-    }
-    host_test(&[], |sandbox| match NfsMount::new(sandbox, Version::V4) {
-        Ok(nfs) => compare(sandbox, &nfs),
-        Err(lack) => skip(&lack),
-    });
+    with_nfs(Version::V4, |sandbox, nfs| compare(sandbox, nfs));
 }
 
 fn compare(sandbox: &Sandbox, nfs: &NfsMount) {
@@ -87,7 +83,7 @@ fn at_rest(nfs: &NfsMount, trace: &Trace) -> (Counts, Counts) {
 /// What the client has counted for this mount alone.
 fn by_client(nfs: &NfsMount) -> Counts {
     let all = nfs.statistics().into_iter();
-    let own = all.filter(|(operation, _)| !crate::nfs_operations::SHARED.contains(&&operation[..]));
+    let own = all.filter(|(operation, _)| !SHARED.contains(&&operation[..]));
     own.map(|(operation, (ended, _))| ((operation, String::new()), ended))
         .collect()
 }

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use mount_observer_tests::{
     Need, Observer, Sandbox, host_test,
-    nfs::{NfsMount, Version},
+    nfs::Version,
     recording::{end, expect_same, hand_out, recorded},
     scene::{Began, CLEAR_AFTER, FAST, HUNG_AFTER, SOON, call, outcome, wait_until_ok},
 };
 use nix::{libc, sys::signal::Signal};
 
-use crate::{guest, skip};
+use crate::nfs_operations::with_nfs;
 
 /// A fault on a mount that is healthy when it begins: says which alert it must lead to.
 fn fault(name: &str, sandbox: &Sandbox, dev: &str, config: &str, act: impl FnOnce(&Observer)) {
@@ -156,14 +156,7 @@ fn connection_aborted() {
 
 #[test]
 fn nfs_server_gone() {
-    if guest().is_none() {
-        return skip("it would start an NFS server on this machine");
-    }
-    host_test(&[], |sandbox| {
-        let nfs = match NfsMount::new(sandbox, Version::V4) {
-            Ok(nfs) => nfs,
-            Err(lack) => return skip(&lack),
-        };
+    with_nfs(Version::V4, |sandbox, nfs| {
         fault("nfs_server_gone", sandbox, &nfs.dev, FAST, |observer| {
             nfs.relay.stop();
             let stat = || call(sandbox, "stat", &nfs.path.join("file1"), &[]);

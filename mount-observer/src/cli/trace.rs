@@ -28,24 +28,13 @@ use mount_observer::{
 use super::{Settings, medium, record::RecordArgs, replay};
 
 /// What a recording was made with, and cannot be asked of it any more.
-const OF_A_TRACE: [&str; 17] = [
-    "record",
+const OF_A_TRACE: [&str; 6] = [
+    "RecordArgs",
+    "FilterArgs",
     "duration",
     "count",
     "blocked_after",
     "ring_bytes",
-    "mount",
-    "fstype",
-    "pid",
-    "comm",
-    "cgroup",
-    "unit",
-    "container",
-    "op",
-    "errno",
-    "failed",
-    "min_latency",
-    "sample",
 ];
 
 #[derive(Args, Debug)]
@@ -287,6 +276,22 @@ mod tests {
         ])
         .unwrap();
         insta::assert_debug_snapshot!(request);
+    }
+
+    #[test]
+    fn a_summary_of_a_recording_is_asked_for_alone() {
+        assert!(request(&["--summary-of=f", "--json"]).is_ok());
+        for option in [
+            "--failed",
+            "--sample=1/1",
+            "--mount=/a",
+            "--record=g",
+            "--count=5",
+            "--blocked-after=1s",
+        ] {
+            let error = request(&["--summary-of=f", option]).unwrap_err();
+            assert!(error.contains("cannot be used with"), "{error}");
+        }
     }
 
     #[test]

@@ -45,6 +45,11 @@ fn check(connection: &mut Connection, ms: u64, is_connected: bool) -> Identity {
     connection.observe_check(at(ms), Some(state))
 }
 
+/// A table read at once.
+fn confirm(connection: &mut Connection, ms: u64) -> Confirmation {
+    connection.confirm_death(at(ms), at(ms))
+}
+
 /// A scan under way, and one made before the exiting process has closed its files, both show it still.
 #[test]
 fn a_scan_does_not_undo_an_exit() {
@@ -78,18 +83,9 @@ fn a_disconnect_is_a_death_once_the_table_still_shows_the_mount() {
     connection.server_exited(99, KILLED);
     check(&mut connection, 10, false);
     assert_eq!(connection.death(at(10), false), None);
-    assert_eq!(
-        connection.confirm_death(at(9), at(9)),
-        Confirmation::TooEarly
-    );
-    assert_eq!(
-        connection.confirm_death(at(11), at(11)),
-        Confirmation::Settled
-    );
-    assert_eq!(
-        connection.confirm_death(at(12), at(12)),
-        Confirmation::Known
-    );
+    assert_eq!(confirm(&mut connection, 9), Confirmation::TooEarly);
+    assert_eq!(confirm(&mut connection, 11), Confirmation::Settled);
+    assert_eq!(confirm(&mut connection, 12), Confirmation::Known);
     let death = connection.death(at(12), false).unwrap();
     assert_eq!((death.since, death.how), (at(10), Cause::Disconnected));
 }
@@ -118,12 +114,9 @@ fn a_forced_unmount_is_given_time_to_unmount() {
             connection.observe_abort(abort);
         }
         check(&mut connection, 10, false);
-        assert_eq!(
-            connection.confirm_death(at(20), at(20)),
-            Confirmation::TooEarly
-        );
+        assert_eq!(confirm(&mut connection, 20), Confirmation::TooEarly);
         assert!(!connection.awaits_table(at(209)) && connection.awaits_table(at(210)));
-        assert_eq!(connection.confirm_death(at(210), at(210)), settled);
+        assert_eq!(confirm(&mut connection, 210), settled);
         assert!(!connection.awaits_table(at(211)));
     }
 }
@@ -132,12 +125,14 @@ fn a_forced_unmount_is_given_time_to_unmount() {
 /// number is another mount's by then, under the same id.
 #[test]
 fn where_a_server_ended_well_only_a_look_at_all_holders_settles_a_death() {
-    let exit = Exit {
-        status: 0,
-        is_oom: false,
-    };
     let mut connection = served();
-    connection.server_exited(99, exit);
+    connection.server_exited(
+        99,
+        Exit {
+            status: 0,
+            ..KILLED
+        },
+    );
     check(&mut connection, 10, false);
     assert_eq!(
         connection.confirm_death(at(12), at(11)),
@@ -163,10 +158,7 @@ fn an_abort_that_unmounts_nothing_is_a_death_at_once_and_since_then() {
     let mut connection = served();
     connection.observe_abort(aborted(10, AbortCause::Fusectl));
     check(&mut connection, 12, false);
-    assert_eq!(
-        connection.confirm_death(at(12), at(12)),
-        Confirmation::Settled
-    );
+    assert_eq!(confirm(&mut connection, 12), Confirmation::Settled);
     assert_eq!(connection.death(at(12), false).unwrap().since, at(10));
     connection.observe_abort(aborted(500, AbortCause::Unmount));
     let cause = connection.abort().map(|abort| abort.cause);
@@ -187,10 +179,7 @@ fn an_abort_where_nothing_can_be_read_is_a_death_unless_it_unmounts() {
 fn a_reading_after_an_abort_that_had_to_do_settles_nothing_anew() {
     let mut connection = Connection::default();
     connection.observe_unread_abort(at(12), aborted(10, AbortCause::ServerExit));
-    assert_eq!(
-        connection.confirm_death(at(13), at(13)),
-        Confirmation::Settled
-    );
+    assert_eq!(confirm(&mut connection, 13), Confirmation::Settled);
     let row = holder(0xa, 99, true);
     let identity = connection.observe_holders(at(20), &[&row], true);
     assert_eq!(identity, Identity::Same, "whoever aborts it takes a moment");
@@ -214,14 +203,8 @@ fn what_lives_long_after_an_abort_that_had_to_do_is_another_connection() {
 fn an_abort_nobody_can_tell_from_a_forced_unmount_waits_where_no_server_is_known() {
     let mut connection = Connection::default();
     connection.observe_unread_abort(at(10), aborted(10, AbortCause::Unknown));
-    assert_eq!(
-        connection.confirm_death(at(20), at(20)),
-        Confirmation::TooEarly
-    );
-    assert_eq!(
-        connection.confirm_death(at(210), at(210)),
-        Confirmation::Settled
-    );
+    assert_eq!(confirm(&mut connection, 20), Confirmation::TooEarly);
+    assert_eq!(confirm(&mut connection, 210), Confirmation::Settled);
 }
 
 #[test]

@@ -3,9 +3,8 @@
 mod groups;
 mod output;
 
-use std::{io, os::fd::AsFd as _, time::Duration};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::{
     signal::unix::SignalKind,
     time::{Instant, sleep_until},
@@ -21,6 +20,7 @@ use super::{
     maps::KernelFilter,
     record::{self, RecordFile, RecordOptions},
     run::{RunError, on},
+    stdout::is_reader_gone,
     watch::{Turn, Watch, traced},
 };
 use crate::{
@@ -39,6 +39,9 @@ const READ_WITHIN: Duration = Duration::from_secs(3);
 /// Told where control groups decide and not all were looked at.
 const MORE_GROUPS: &str =
     "control groups: there are more than 65,536, of which the others match nothing";
+
+/// Turns in which what the ring still holds is taken in the end: more than a full one of 64 MiB needs.
+const CATCH_UP_MAX: usize = 32;
 
 /// What a trace is to do, and for how long.
 #[derive(Clone, Debug)]
@@ -161,8 +164,12 @@ async fn follow(
 /// Takes what the ring still holds, and shows it as fast as it is read, for a moment.
 async fn show_rest(watch: &mut Watch, output: &Output, end: End) {
     let deadline = Instant::now() + READ_WITHIN;
-    loop {
-        let is_all = watch.catch_up();
+    for turn in 1..=CATCH_UP_MAX {
+        let is_all = watch.catch_up() || turn == CATCH_UP_MAX;
+        if is_all {
+            // What was lost until now.
+            watch.engine.tick();
+        }
         let lines = watch.engine.take_lines();
         if end != End::Unread {
             output.wait_for_room(lines.len(), deadline).await;
@@ -274,13 +281,4 @@ async fn next(groups: &mut Option<Groups>) -> Found {
         Some(groups) => groups.next().await,
         None => std::future::pending().await,
     }
-}
-
-/// Whether the other end of a pipe was closed: no line need be written to learn it.
-fn is_reader_gone() -> bool {
-    let stdout = io::stdout();
-    let mut fds = [PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::empty())];
-    let at_once = Timespec::default();
-    poll(&mut fds, Some(&at_once)).is_ok()
-        && fds.iter().any(|fd| fd.revents().contains(PollFlags::ERR))
 }

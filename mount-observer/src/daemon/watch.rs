@@ -40,9 +40,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// Batches taken from the ring in one go; the rest waits for the next beat.
 const BATCHES_MAX: usize = 4;
 
-/// Turns of these in the end: more than a full ring of 64 MiB needs.
-const CATCH_UP_MAX: usize = 32;
-
 /// The observer at work.
 #[derive(Debug)]
 pub struct Watch {
@@ -58,8 +55,6 @@ pub struct Watch {
     own: Arc<OwnTable>,
     tables: mpsc::Receiver<mountinfo::Table>,
     ticked: Mono,
-    /// How often it has caught up, in the end.
-    catch_ups: usize,
     heartbeats: Arc<Heartbeats>,
     /// Keeps the programs attached.
     _attached: super::kernel::Links,
@@ -233,15 +228,9 @@ impl Watch {
         Heartbeats::beat(&self.heartbeats.ring, clock::now().wall);
     }
 
-    /// At the end of a trace: takes a part of what its ring still holds; with the last of it, counts what
-    /// was lost until now, and says so.
+    /// At the end of a trace: takes a part of what its ring still holds; says whether that was all.
     pub fn catch_up(&mut self) -> bool {
-        self.catch_ups += 1;
-        let is_all = self.drain_traces() < BATCH_MAX || self.catch_ups >= CATCH_UP_MAX;
-        if is_all {
-            self.engine.tick();
-        }
-        is_all
+        self.drain_traces() < BATCH_MAX
     }
 
     /// Takes the records of the trace, in its turn: what it leaves waits for the next beat, and what does

@@ -92,9 +92,6 @@ pub struct Reader<'a> {
 #[derive(Debug)]
 struct Payload {
     frame: Frame,
-    /// What stands as a later segment begins was said in the one before. It is read all the same: what
-    /// follows is written as how it differs from it.
-    is_known: bool,
     at: usize,
     taken: u32,
 }
@@ -196,7 +193,6 @@ impl<'a> Reader<'a> {
             match frame.kind {
                 FrameKind::Standing | FrameKind::Entries => {
                     self.frame = Some(Payload {
-                        is_known: frame.kind == FrameKind::Standing && !self.is_first,
                         frame,
                         at: 0,
                         taken: 0,
@@ -240,7 +236,9 @@ impl Iterator for Reader<'_> {
             }
             let payload = self.frame.as_mut()?;
             let is_standing = payload.frame.kind == FrameKind::Standing;
-            let is_known = payload.is_known;
+            // What stands as a later segment begins was said in the one before. It is read all the same:
+            // what follows is written as how it differs from it.
+            let is_known = is_standing && !self.is_first;
             let Some((now, input)) = payload.next() else {
                 // A right checksum of what no recorder wrote: nothing after it is believed.
                 if !payload.is_whole() {

@@ -84,7 +84,9 @@ pub struct Tracer {
     lost: BTreeMap<&'static str, u64>,
     /// The part of it that was lost before the trace began.
     lost_before: BTreeMap<&'static str, u64>,
-    /// Where not the kernel side samples: operations that the filter admitted.
+    /// One of so many is taken here; 1 where the kernel side samples.
+    one_of: u64,
+    /// Operations that the filter admitted, where they are sampled here.
     admitted: u64,
     begun: Option<Now>,
     now: Now,
@@ -94,8 +96,9 @@ pub struct Tracer {
 impl Tracer {
     /// A trace that has seen nothing yet.
     pub fn new(options: &Options) -> Result<Self, FilterError> {
+        let filter = &options.filter;
         Ok(Self {
-            matcher: Matcher::new(&options.filter)?,
+            matcher: Matcher::new(filter)?,
             options: options.clone(),
             places: Places::default(),
             groups: BTreeSet::new(),
@@ -104,6 +107,11 @@ impl Tracer {
             unattributed: 0,
             lost: BTreeMap::new(),
             lost_before: BTreeMap::new(),
+            one_of: if filter.is_sampled_in_kernel() {
+                1
+            } else {
+                u64::from(filter.sample.get())
+            },
             admitted: 0,
             begun: None,
             now: Now::default(),
@@ -205,10 +213,14 @@ impl Tracer {
     }
 
     fn lost_here(&self) -> BTreeMap<&'static str, u64> {
-        let before = |what| self.lost_before.get(what).copied().unwrap_or(0);
         let lost = self.lost.iter();
-        lost.map(|(what, count)| (*what, count.saturating_sub(before(what))))
+        lost.map(|(what, total)| (*what, self.since_begun(what, *total)))
             .collect()
+    }
+
+    /// The part of a total that was lost since the trace began.
+    fn since_begun(&self, what: &str, total: u64) -> u64 {
+        total.saturating_sub(self.lost_before.get(what).copied().unwrap_or(0))
     }
 
     fn on_ended(&mut self, traced: &Traced, observer: &Observer) {
@@ -246,11 +258,10 @@ impl Tracer {
 
     /// Whether an operation that the filter admits is one of those wanted; the first is.
     fn is_sampled(&mut self) -> bool {
-        let filter = &self.options.filter;
-        if filter.is_sampled_in_kernel() {
+        if self.one_of == 1 {
             return true;
         }
-        let is_it = self.admitted.is_multiple_of(u64::from(filter.sample.get()));
+        let is_it = self.admitted.is_multiple_of(self.one_of);
         self.admitted += 1;
         *self.lost.entry(SAMPLED_OUT).or_default() += u64::from(!is_it);
         is_it
@@ -355,7 +366,6 @@ impl Tracer {
             let Some((_, total)) = counters.find(|(name, _)| *name == counter) else {
                 continue;
             };
-            let before = self.lost_before.get(what).copied().unwrap_or(0);
             let known = self.lost.entry(what).or_default();
             let count = total.saturating_sub(*known);
             *known = (*known).max(*total);
@@ -364,7 +374,7 @@ impl Tracer {
                     at: self.now.wall,
                     what,
                     count,
-                    total: total.saturating_sub(before),
+                    total: self.since_begun(what, *total),
                 }));
             }
         }

@@ -19,14 +19,6 @@ fn incident(second: u64, minor: u32) -> IncidentId {
     IncidentId::of_superblock(at(second).wall, Dev(minor))
 }
 
-fn info() -> SelfInfo {
-    SelfInfo {
-        boot: BootId(1),
-        is_initial_pid_namespace: true,
-        is_single_look: false,
-    }
-}
-
 /// A recorder whose thread does not come to its work.
 fn stalled(queue: usize) -> (Recorder, Receiver<Message>) {
     let (sender, messages) = sync_channel(queue);
@@ -87,10 +79,7 @@ fn what_waits_for_a_disk_is_bounded_in_bytes() {
 
 #[test]
 fn alerts_of_one_moment_share_a_recording_and_too_many_moments_are_told() {
-    let config = Config::default();
-    let header = Header::new(at(1), "0", info(), &config);
-    let options = FlightOptions::of(&config, &OwnTable::open().unwrap()).unwrap();
-    let mut flight = Flight::new(header, options);
+    let mut flight = flight_of(&Config::default());
     let tick = Said::Input(Input::Tick);
     flight.push(at(10), &tick);
     for minor in 0..50 {
@@ -105,14 +94,23 @@ fn alerts_of_one_moment_share_a_recording_and_too_many_moments_are_told() {
     assert_eq!(refused, 20 - 15);
 }
 
+fn flight_of(config: &Config) -> Flight {
+    let info = SelfInfo {
+        boot: BootId(1),
+        is_initial_pid_namespace: true,
+        is_single_look: false,
+    };
+    let header = Header::new(at(1), "0", info, config);
+    let options = FlightOptions::of(config, &OwnTable::open().unwrap()).unwrap();
+    Flight::new(header, options)
+}
+
 /// A flight recorder that keeps two recordings below a directory.
 fn flight(storage: &tempfile::TempDir) -> Flight {
     let mut config = Config::default();
     config.storage.path = storage.path().display().to_string();
     config.record.keep_files = 2;
-    let header = Header::new(at(1), "0", info(), &config);
-    let options = FlightOptions::of(&config, &OwnTable::open().unwrap()).unwrap();
-    Flight::new(header, options)
+    flight_of(&config)
 }
 
 /// Has something happen, and the alerts of that moment saved.

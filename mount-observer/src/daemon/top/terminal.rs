@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, BufWriter, Stdout, stdout},
-    os::fd::AsFd as _,
     panic,
     sync::{
         Arc,
@@ -23,12 +22,11 @@ use ratatui_crossterm::{
         terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
     },
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::Told;
 use crate::{
-    daemon::clock,
+    daemon::{clock, stdout::is_terminal_gone},
     time::Now,
     top::{Key, Look, News, Step, Top, screen::draw},
 };
@@ -137,7 +135,7 @@ fn show(
     let mut top = Top::new(source.to_owned(), clock::now());
     let mut taken = Taken::new()?;
     let (mut waits, mut is_new) = (0, true);
-    while !is_ending.load(Ordering::Relaxed) && !is_hung_up() {
+    while !is_ending.load(Ordering::Relaxed) && !is_terminal_gone() {
         let now = clock::now();
         is_new |= take(&mut top, now, told)?;
         if is_new || waits >= WAITS_MAX {
@@ -148,7 +146,7 @@ fn show(
             (waits, is_new) = (0, false);
         }
         waits += 1;
-        while !is_hung_up() && event::poll(if is_new { Duration::ZERO } else { KEY_WAIT })? {
+        while !is_terminal_gone() && event::poll(if is_new { Duration::ZERO } else { KEY_WAIT })? {
             is_new = true;
             match event::read()? {
                 Event::Key(key) if is_redraw(key) => taken.terminal.clear()?,
@@ -168,14 +166,6 @@ fn show(
         }
     }
     Ok(())
-}
-
-/// Whether the terminal is gone. Its SIGHUP may be ignored, and reading it then ends at once, for ever.
-fn is_hung_up() -> bool {
-    let stdout = stdout();
-    let mut fds = [PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::empty())];
-    poll(&mut fds, Some(&Timespec::default())).is_ok()
-        && fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
 }
 
 /// Takes what there is to be told; false for nothing.

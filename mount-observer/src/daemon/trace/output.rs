@@ -121,18 +121,17 @@ impl Output {
 
     /// Shows lines, and counts those that nobody is there in time to read.
     pub(super) fn show(&self, mut lines: Vec<Line>) {
-        let room = LINES_MAX.saturating_sub(self.left.queued.load(Ordering::Relaxed));
-        let room = usize::try_from(room).unwrap_or(usize::MAX).min(lines.len());
-        let past = u64::try_from(lines.len() - room).unwrap_or(u64::MAX);
         if self.is_quiet {
             return;
         }
-        self.left.lost.fetch_add(past, Ordering::Relaxed);
-        lines.truncate(room);
+        let all = u64::try_from(lines.len()).unwrap_or(u64::MAX);
+        let room = LINES_MAX.saturating_sub(self.left.queued.load(Ordering::Relaxed));
+        let count = all.min(room);
+        self.left.lost.fetch_add(all - count, Ordering::Relaxed);
+        lines.truncate(usize::try_from(count).unwrap_or(usize::MAX));
         if lines.is_empty() {
             return;
         }
-        let count = u64::try_from(lines.len()).unwrap_or(u64::MAX);
         self.left.queued.fetch_add(count, Ordering::Relaxed);
         match self.sender.try_send(Message::Lines(lines)) {
             Ok(()) => {}

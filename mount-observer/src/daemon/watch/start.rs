@@ -283,7 +283,6 @@ impl Watch {
             own,
             tables,
             ticked: clock::now().mono,
-            catch_ups: 0,
             heartbeats,
             _attached: kernel.attached,
             fuse: kernel.fuse.map(fuse_module),
